@@ -1,0 +1,70 @@
+/* memory: resident bytes of a live object, and at a full collection's peak. */
+#include "harness.h"
+#include "objects.h"
+#include "row.h"
+
+#define OBJECTS 5000000u
+/* Objects that a right slot may name, so that edges go everywhere at hand. */
+#define WINDOW 4096u
+
+/* A chain through the left slots keeps all alive from one reference; each
+ * right slot names one of the latest objects, so that a collection has a
+ * graph to walk, not a list. */
+static struct pair *
+make_graph(size_t count)
+{
+    struct pair *window[WINDOW];
+    struct pair *latest = NULL;
+    for (size_t i = 0; i < count; i++) {
+        struct pair *next = bench_pair();
+        if (i >= WINDOW)
+            gyre_slot_set(&next->head, &next->right,
+                          &window[bench_random(WINDOW)]->head);
+        if (latest != NULL)
+            gyre_slot_move(&next->head, &next->left, &latest->head);
+        window[i % WINDOW] = next;
+        latest = next;
+    }
+    return latest;
+}
+
+static double
+run_object2(void)
+{
+    uint64_t before = bench_rss(), after;
+    struct gyre_thread *self = bench_heap();
+    struct pair *graph = make_graph(OBJECTS);
+    after = bench_rss();
+    bench_expect_live(self->heap, OBJECTS);
+    if (gyre_reference_count(&graph->head) != 1)
+        bench_fail("the graph's head is not ours");
+    return (double)(after - before) / OBJECTS;
+}
+
+static double
+run_full_collection_peak(void)
+{
+    uint64_t before = bench_rss(), peak;
+    struct gyre_thread *self = bench_heap();
+    make_graph(OBJECTS);
+    if (gyre_collect(self->heap, GYRE_GEN_OLD) != GYRE_OK)
+        bench_fail("the collection failed");
+    peak = bench_rss_peak();
+    bench_expect_live(self->heap, OBJECTS);
+    return (double)(peak - before) / OBJECTS;
+}
+
+static const struct bench_row rows[] = {
+    {.name = "object2",
+     .unit = "bytes/object",
+     .what = "resident, 5 million live objects of 2 slots",
+     .run = run_object2,
+     .goal = 33},
+    {.name = "full_collection_peak",
+     .unit = "bytes/object",
+     .what = "resident at the peak, while these are collected in full",
+     .run = run_full_collection_peak,
+     .goal = 42},
+};
+
+const struct bench_group bench_memory = BENCH_GROUP("memory", rows);

@@ -1,0 +1,166 @@
+/* Objects and raw memory. Design: docs/design/memory.md .mem */
+#ifndef GYRE_ALLOC_H
+#define GYRE_ALLOC_H
+
+#include <string.h>
+
+#include <gyre/object.h>
+
+GYRE_BEGIN_DECLS
+
+/* ---- what inline code knows of pages ---- */
+
+#define GYRE_SEGMENT_SHIFT 22 /* 4 MiB, aligned */
+#define GYRE_PAGE_SHIFT 16    /* 64 KiB */
+#define GYRE_SEGMENT_BYTES (UINT64_C(1) << GYRE_SEGMENT_SHIFT)
+#define GYRE_PAGE_BYTES (UINT64_C(1) << GYRE_PAGE_SHIFT)
+#define GYRE_SEGMENT_PAGES (1 << (GYRE_SEGMENT_SHIFT - GYRE_PAGE_SHIFT))
+/* Page records start here in a segment; page 0 holds them and no blocks. */
+#define GYRE_SEGMENT_RECORDS 4096
+#define GYRE_PAGE_RECORD_BYTES 128
+
+/* Kinds of pages, so that the collector visits containers only. */
+enum gyre_page_kind {
+    GYRE_PAGE_CONTAINER, /* tracked types */
+    GYRE_PAGE_LEAF,      /* leaf and acyclic types */
+    GYRE_PAGE_RAW        /* gyre_mem_alloc */
+};
+
+/* A free block's word 0 holds the next one's address plus one, so that it is
+ * no object to a reader; the list ends with a bare one. */
+#define GYRE_LINK_END ((uintptr_t)1)
+
+/* Small blocks: a page of one block size. */
+struct gyre_page {
+    /* owner only */
+    uintptr_t free; /* first free block plus one */
+    uint32_t used;  /* blocks handed out, remote frees not yet taken off */
+    uint32_t block_size;
+    /* any thread, atomic; changed under the heap's page lock */
+    struct gyre_thread *owner; /* NULL: abandoned, or of a large block */
+};
+
+/* `index` of struct gyre_thread.current for a size within the classes:
+ * 16-byte steps to 128 bytes, then 8 steps a doubling, to 32 KiB. */
+#define GYRE_SMALL_MAX 32768u
+#define GYRE_ALLOC_SLOWLY UINT32_MAX
+
+GYRE_INLINE uint32_t
+gyre_size_class(size_t size)
+{
+    if (size <= 128)
+        return size == 0 ? 0 : (uint32_t)((size - 1) >> 4);
+    else {
+        uint32_t top = 63u - (uint32_t)__builtin_clzll((uint64_t)(size - 1));
+        return 8 + (top - 7) * 8 + ((uint32_t)((size - 1) >> (top - 3)) & 7);
+    }
+}
+
+/* Bytes of a block of that class. */
+GYRE_INLINE uint32_t
+gyre_class_bytes(uint32_t size_class)
+{
+    if (size_class < 8)
+        return (size_class + 1) * 16;
+    return (9 + (size_class & 7)) << (4 + ((size_class - 8) >> 3));
+}
+
+GYRE_INLINE uint32_t
+gyre_alloc_index(enum gyre_page_kind kind, uint32_t size_class)
+{
+    return (uint32_t)kind * GYRE_SIZE_CLASSES + size_class;
+}
+
+/* The record of the page that `block`, the start of a block, lies in. For
+ * blocks of spans it is the span's first page only if the block is there. */
+GYRE_INLINE struct gyre_page *
+gyre_page_record(const void *block)
+{
+    uintptr_t address = (uintptr_t)block;
+    uintptr_t segment = address & ~(uintptr_t)(GYRE_SEGMENT_BYTES - 1);
+    uintptr_t index = (address >> GYRE_PAGE_SHIFT) & (GYRE_SEGMENT_PAGES - 1);
+    return (struct gyre_page *)(segment + GYRE_SEGMENT_RECORDS +
+                                index * GYRE_PAGE_RECORD_BYTES);
+}
+
+/* A 64-bit store over the two halves of word 1. */
+typedef uint64_t __attribute__((may_alias)) gyre_rc_word;
+
+/* ---- objects ---- */
+
+/* Out of line: no free block at hand, large types, items. */
+GYRE_API void *gyre_new_slow(const struct gyre_type *type, size_t size);
+
+/* An object whose type has items: `count` of them, fixed for life. Types
+ * with item_size != 0 begin with this. */
+struct gyre_var_object {
+    struct gyre_object head;
+    size_t count; /* items; constant after birth */
+};
+
+/* Make an object: one reference, the caller's; body zeroed; born tracked
+ * when its type has slots. `size` must be the type's size: given as a
+ * constant (see GYRE_NEW) it makes the clearing straight-line code.
+ * NULL when memory is out (gyre_last_status()). Any attached thread. May
+ * start a collection's request, but runs none: no safepoint. */
+GYRE_INLINE void *
+gyre_new_sized(const struct gyre_type *type, size_t size)
+{
+    struct gyre_thread *self = gyre_self;
+    struct gyre_page *page;
+    struct gyre_object *obj;
+    uintptr_t link;
+    if (GYRE_CHECKING)
+        GYRE_CHECK(self != NULL, "gyre_new: this thread is not attached");
+    if (GYRE_UNLIKELY(size > GYRE_SMALL_MAX))
+        return gyre_new_slow(type, size);
+    page = self->current[type->alloc_index];
+    link = page->free;
+    if (GYRE_UNLIKELY(link == GYRE_LINK_END))
+        return gyre_new_slow(type, size);
+    obj = (struct gyre_object *)(link - 1);
+    /* relaxed: the block is ours; atomic because a stray reader of a stale
+     * pointer may look at it and must see a defined value. */
+    page->free = (uintptr_t)gyre_load_relaxed(&obj->word0);
+    page->used++;
+    memset(obj + 1, 0, size - sizeof *obj);
+    gyre_store_relaxed((gyre_rc_word *)&obj->rc_local, self->birth_rc);
+    gyre_store_relaxed(&obj->word0, type->header + self->birth_stamp);
+    return obj;
+}
+
+/* GYRE_NEW(struct node, &node_type) */
+#define GYRE_NEW(structure, type) \
+    ((structure *)gyre_new_sized((type), sizeof(structure)))
+
+/* The same for a size known at run time only. */
+GYRE_INLINE void *
+gyre_new(const struct gyre_type *type)
+{
+    return gyre_new_sized(type, type->size);
+}
+
+/* An object with `count` items, all zeroed. NULL also when the size
+ * overflows (GYRE_ERR_ARGUMENT). */
+GYRE_API void *gyre_new_items(const struct gyre_type *type, size_t count);
+
+/* ---- raw memory ---- */
+
+/* `size` bytes, 16-byte aligned, contents undefined; size 0 gives a pointer
+ * that may be freed. NULL when memory is out. Any attached thread. */
+GYRE_API void *gyre_mem_alloc(size_t size);
+/* The same, zeroed; NULL also when count * size overflows. */
+GYRE_API void *gyre_mem_calloc(size_t count, size_t size);
+/* Resize, moving if need be; on NULL the old block is untouched. */
+GYRE_API void *gyre_mem_realloc(void *block, size_t size);
+/* Give a block back; NULL is fine. Any attached thread of the heap. */
+GYRE_API void gyre_mem_free(void *block);
+/* Give a block back that a `trace` may be reading: it is reused only once no
+ * collection that might read it is open. `.mem.retire` */
+GYRE_API void gyre_mem_retire(void *block);
+/* Bytes that may be used of a block, at least those asked for. */
+GYRE_API size_t gyre_mem_size(const void *block);
+
+GYRE_END_DECLS
+
+#endif

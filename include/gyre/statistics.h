@@ -1,0 +1,86 @@
+/* Counters and histograms of a heap. Design: docs/design/report.md .report */
+#ifndef GYRE_STATISTICS_H
+#define GYRE_STATISTICS_H
+
+#include <gyre/heap.h>
+
+GYRE_BEGIN_DECLS
+
+/* A log-linear histogram of durations: 64 steps a doubling, so a value is
+ * known to 1/64. Zeroed is empty. Not synchronised. */
+#define GYRE_HISTOGRAM_BUCKETS (59 * 64)
+struct gyre_histogram {
+    uint64_t count, sum, max;
+    uint64_t buckets[GYRE_HISTOGRAM_BUCKETS];
+};
+
+GYRE_API void gyre_histogram_add(struct gyre_histogram *histogram,
+                                 uint64_t value);
+GYRE_API void gyre_histogram_merge(struct gyre_histogram *into,
+                                   const struct gyre_histogram *from);
+/* The least value that at least `fraction` (0 to 1) of the entries don't
+ * exceed, rounded up to its bucket's end but never over the maximum; 0 when
+ * empty. */
+GYRE_API uint64_t gyre_histogram_quantile(const struct gyre_histogram *h,
+                                          double fraction);
+
+/* Plain copies; sums over threads, those that left included. */
+struct gyre_statistics {
+    /* memory, bytes unless said otherwise */
+    uint64_t mapped;         /* from the system, for segments and large blocks */
+    uint64_t mapped_peak;    /* the most it ever was */
+    uint64_t pages_in_use;   /* count */
+    uint64_t pages_cached;   /* count: empty, in thread and heap caches */
+    uint64_t page_refills;   /* count: a thread's current page was exchanged */
+    uint64_t pages_adopted;  /* count: taken over from threads that left */
+    /* objects */
+    uint64_t blocks_in_use[GYRE_PAGE_KINDS]; /* live blocks by page kind */
+    uint64_t saturated;      /* objects made immortal by a full count */
+    const char *saturated_type; /* the latest one's type name, or NULL */
+    /* counts, slow paths */
+    uint64_t spills;         /* full local counts moved to the shared half */
+    uint64_t merges;         /* queued objects whose halves were merged */
+    uint64_t merges_by_proxy; /* of these, for a thread detached or gone */
+    uint64_t queued;         /* objects put in merge queues */
+    uint64_t cascade_deferred; /* cascades cut short by cascade.budget */
+    uint64_t finalizers_run;
+    uint64_t weak_callbacks_run;
+    uint64_t weak_gets_refused; /* target dead, dying or changed meanwhile */
+    uint64_t lock_waits;
+    /* threads */
+    uint64_t threads_attached, threads_attached_ever;
+    uint64_t stop_timeouts;
+    uint64_t slowest_stop_ns;  /* time to safepoint, the worst */
+    char slowest_thread[32];   /* and whose it was */
+    /* collections */
+    uint64_t collections[GYRE_GENERATIONS];
+    uint64_t collected;      /* objects freed by the collector */
+    uint64_t uncollectable;  /* objects put on the garbage list */
+    uint64_t resurrected;    /* proved garbage once, alive after finalizers */
+    uint64_t abandoned;      /* collections that found no memory */
+};
+
+/* Fill `out`. Momentary values of a running program: each is exact, they are
+ * not of one moment. Any thread that is not inside a callback. */
+GYRE_API void gyre_statistics_get(struct gyre_heap *heap,
+                                  struct gyre_statistics *out);
+
+enum gyre_histogram_id {
+    GYRE_HIST_STOP,      /* ns, world stopped, request to resume */
+    GYRE_HIST_SAFEPOINT, /* ns, request to the last thread's arrival */
+    GYRE_HIST_CYCLE,     /* ns, a whole collection */
+    GYRE_HIST_COUNT
+};
+/* Copy a histogram out. Any thread. */
+GYRE_API void gyre_statistics_histogram(struct gyre_heap *heap,
+                                        enum gyre_histogram_id id,
+                                        struct gyre_histogram *out);
+
+/* Write all of it as one JSON object into `buffer`, NUL-terminated, cut at
+ * `size`; returns the length it needs, as snprintf does. */
+GYRE_API size_t gyre_statistics_json(struct gyre_heap *heap, char *buffer,
+                                     size_t size);
+
+GYRE_END_DECLS
+
+#endif

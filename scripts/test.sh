@@ -1,0 +1,38 @@
+#!/bin/sh
+# The demo, then the tests: built by gcc for release and with the address and
+# thread sanitizers, and by clang with the thread sanitizer; in each the small
+# heap for 20 seconds and the unit tests. Under 15 minutes on 2 processors.
+set -eu
+cd "$(dirname "$0")/.."
+
+presets="release asan tsan tsan-clang"
+started=$(date +%s)
+
+say()
+{
+    printf '\n== %s (%d s)\n' "$*" $(($(date +%s) - started))
+}
+
+scripts/install-deps.sh --all
+say "release: build and demo"
+scripts/demo.sh
+
+for preset in $presets; do
+    [ "$preset" != release ] || continue
+    say "$preset: build and replay"
+    cmake --preset "$preset" >/dev/null
+    cmake --build --preset "$preset"
+    "build/$preset/stress/gyre-stress" replay \
+        stress/heaps/node.heapsnapshot.gz --threads 2 --seconds 20 --verify
+done
+
+# All are run, so that one failure does not hide another.
+failed=
+for preset in $presets; do
+    say "$preset: tests"
+    ctest --preset "$preset" --label-regex unit || failed="$failed $preset"
+done
+if [ -n "$failed" ]; then
+    say "tests failed in:$failed"
+    exit 1
+fi

@@ -1,0 +1,289 @@
+/* The controls of the collector, with the meaning of CPython's gc module.
+ * Design: docs/design/cycle.md .policy */
+#include "cycle.h"
+
+/* ---- life ---- */
+
+static void
+init_locks(struct collector *collector)
+{
+    pthread_condattr_t attr;
+    pthread_mutex_init(&collector->lock, NULL);
+    pthread_mutex_init(&collector->grace_lock, NULL);
+    pthread_mutex_init(&collector->thread_lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&collector->wake, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+enum gyre_status
+gyre_collector_init(struct gyre_heap *heap)
+{
+    init_locks(&heap->collector);
+    return GYRE_OK;
+}
+
+void
+gyre_collector_destroy(struct gyre_heap *heap)
+{
+    pthread_cond_destroy(&heap->collector.wake);
+    pthread_mutex_destroy(&heap->collector.thread_lock);
+    pthread_mutex_destroy(&heap->collector.grace_lock);
+    pthread_mutex_destroy(&heap->collector.lock);
+}
+
+void
+gyre_collector_after_fork_child(struct gyre_heap *heap,
+                                struct mutator *holder)
+{
+    struct collector *collector = &heap->collector;
+    bool had_thread = collector->started;
+    init_locks(collector);
+    collector->holder = holder;
+    if (holder != NULL)
+        pthread_mutex_lock(&collector->lock);
+    collector->started = collector->stopping = false;
+    /* A thread sanitizer's runtime can't start threads in a forked child:
+     * there collections run on the threads that ask for them. */
+    collector->no_threads = GYRE_TSAN;
+    if (had_thread)
+        gyre_collector_start(heap);
+}
+
+bool
+gyre_collector_lock(struct mutator *self)
+{
+    struct collector *collector = &self->fast.heap->collector;
+    if (self->object.in_callback > 0)
+        return false;
+    if (pthread_mutex_trylock(&collector->lock) != 0) {
+        gyre_detach_for_wait(self);
+        pthread_mutex_lock(&collector->lock);
+        gyre_return_from_wait(self);
+    }
+    collector->holder = self;
+    return true;
+}
+
+void
+gyre_collector_unlock(struct mutator *self)
+{
+    struct collector *collector = &self->fast.heap->collector;
+    collector->holder = NULL;
+    pthread_mutex_unlock(&collector->lock);
+}
+
+/* ---- collecting ---- */
+
+/* Have everyone publish and drain, until a round moves nothing. The caller
+ * holds the collector lock. */
+static enum gyre_status
+quiesce(struct mutator *self)
+{
+    struct gyre_heap *heap = self->fast.heap;
+    uint64_t before, after = gyre_object_activity(heap);
+    unsigned rounds = 0;
+    do {
+        /* Two handshakes: after the first everything is published, after
+         * the second it is drained. */
+        for (unsigned i = 0; i < 2; i++) {
+            enum gyre_status status;
+            gyre_merge_publish(self);
+            gyre_merge_drain(self);
+            gyre_cascade_run(self, true);
+            status = gyre_handshake_soft(
+                &heap->world, &self->part,
+                heap_option(heap, GYRE_OPT_THREAD_STOP_TIMEOUT));
+            if (status != GYRE_OK)
+                return status;
+            gyre_merge_drain(self);
+            gyre_cascade_run(self, true);
+        }
+        before = after;
+        after = gyre_object_activity(heap);
+    } while (before != after && ++rounds < 8);
+    return GYRE_OK;
+}
+
+enum gyre_status
+gyre_collect(struct gyre_heap *heap, enum gyre_generation generation)
+{
+    struct mutator *self = mutator_of(gyre_self);
+    enum gyre_status status;
+    if (gyre_self == NULL || gyre_self->heap != heap)
+        return GYRE_ERR_STATE;
+    if ((unsigned)generation >= GYRE_GENERATIONS)
+        return GYRE_ERR_ARGUMENT;
+    if (!gyre_collector_lock(self)) {
+        if (self->object.collect_wanted < (uint32_t)generation + 1)
+            self->object.collect_wanted = (uint32_t)generation + 1;
+        gyre_participant_request(&self->part, REQUEST_PENDING);
+        return GYRE_OK;
+    }
+    status = quiesce(self);
+    if (status == GYRE_OK)
+        status = gyre_cycle_run(self, generation);
+    gyre_collector_unlock(self);
+    gyre_safepoint_slow(&self->fast);
+    return status;
+}
+
+enum gyre_status
+gyre_quiesce(struct gyre_heap *heap)
+{
+    struct mutator *self = mutator_of(gyre_self);
+    enum gyre_status status;
+    if (gyre_self == NULL || gyre_self->heap != heap)
+        return GYRE_ERR_STATE;
+    gyre_safepoint_slow(&self->fast);
+    if (!gyre_collector_lock(self))
+        return GYRE_ERR_STATE;
+    status = quiesce(self);
+    gyre_collector_unlock(self);
+    gyre_safepoint_slow(&self->fast);
+    return status;
+}
+
+/* ---- controls ---- */
+
+void
+gyre_collect_disable(struct gyre_heap *heap)
+{
+    /* relaxed: a count of wishes; a collection under way goes on */
+    gyre_fetch_add_relaxed(&heap->collector.disabled, 1);
+}
+
+void
+gyre_collect_enable(struct gyre_heap *heap)
+{
+    uint32_t before = gyre_fetch_sub_relaxed(&heap->collector.disabled, 1);
+    GYRE_CHECK(before > 0, "gyre_collect_enable: was not disabled");
+}
+
+int
+gyre_collect_is_enabled(struct gyre_heap *heap)
+{
+    return gyre_load_relaxed(&heap->collector.disabled) == 0 &&
+           heap_option(heap, GYRE_OPT_GC_AUTOMATIC) != 0;
+}
+
+static const enum gyre_option threshold_options[3] = {
+    GYRE_OPT_GC_THRESHOLD0, GYRE_OPT_GC_THRESHOLD1, GYRE_OPT_GC_THRESHOLD2};
+
+enum gyre_status
+gyre_set_threshold(struct gyre_heap *heap, const uint64_t thresholds[3])
+{
+    for (unsigned i = 0; i < 3; i++) {
+        const struct gyre_option_info *info =
+            gyre_option_info(threshold_options[i]);
+        if (thresholds[i] < info->least || thresholds[i] > info->most)
+            return GYRE_ERR_ARGUMENT;
+    }
+    for (unsigned i = 0; i < 3; i++)
+        gyre_option_set(heap, threshold_options[i], thresholds[i]);
+    return GYRE_OK;
+}
+
+void
+gyre_get_threshold(struct gyre_heap *heap, uint64_t thresholds[3])
+{
+    for (unsigned i = 0; i < 3; i++)
+        thresholds[i] = heap_option(heap, threshold_options[i]);
+}
+
+void
+gyre_get_count(struct gyre_heap *heap, uint64_t counts[3])
+{
+    struct collector *collector = &heap->collector;
+    int64_t net, base;
+    if (gyre_self != NULL && gyre_self->heap == heap) {
+        gyre_memory_note_births(gyre_self);
+        gyre_collector_note_births(mutator_of(gyre_self));
+    }
+    net = gyre_load_relaxed(&collector->net);
+    base = gyre_load_relaxed(&collector->net_base);
+    counts[0] = net > base ? (uint64_t)(net - base) : 0;
+    counts[1] = gyre_load_relaxed(&collector->young_since_middle);
+    counts[2] = gyre_load_relaxed(&collector->middle_since_old);
+}
+
+uint64_t
+gyre_frozen_count(struct gyre_heap *heap)
+{
+    return gyre_load_relaxed(&heap->collector.frozen);
+}
+
+/* ---- the garbage list ---- */
+
+uint64_t
+gyre_garbage_count(struct gyre_heap *heap)
+{
+    struct mutator *self = mutator_of(gyre_self);
+    uint64_t count;
+    if (!gyre_collector_lock(self))
+        return 0;
+    count = heap->collector.garbage.count;
+    gyre_collector_unlock(self);
+    return count;
+}
+
+struct gyre_object *
+gyre_garbage_pop(struct gyre_heap *heap)
+{
+    struct mutator *self = mutator_of(gyre_self);
+    struct object_list *garbage = &heap->collector.garbage;
+    struct gyre_object *obj = NULL;
+    if (!gyre_collector_lock(self))
+        return NULL;
+    if (garbage->count > 0)
+        obj = garbage->items[--garbage->count];
+    gyre_collector_unlock(self);
+    return obj;
+}
+
+/* ---- statistics, checks ---- */
+
+void
+gyre_collector_statistics(struct gyre_heap *heap, struct gyre_statistics *out)
+{
+    struct collector *collector = &heap->collector;
+    for (unsigned i = 0; i < GYRE_GENERATIONS; i++)
+        out->collections[i] = gyre_load_relaxed(&collector->collections[i]);
+    out->collected = gyre_load_relaxed(&collector->collected);
+    out->uncollectable = gyre_load_relaxed(&collector->uncollectable);
+    out->resurrected = gyre_load_relaxed(&collector->resurrected);
+    out->abandoned = gyre_load_relaxed(&collector->abandoned);
+}
+
+static void
+check_page(struct page *page, void *arg)
+{
+    struct gyre_heap *heap = arg;
+    const struct segment *segment = segment_of(page);
+    uint32_t stamps = segment->stamps[page_index(page)];
+    GYRE_CHECK(page->gc == NULL, "collector: page %p kept its side table",
+               (void *)page);
+    for (uint32_t i = 0; i < page->fresh; i++) {
+        struct gyre_object *obj =
+            (struct gyre_object *)(page->blocks +
+                                   (size_t)i * page->fast.block_size);
+        uint64_t word0 = gyre_load_relaxed(&obj->word0);
+        if (!word0_is_object(word0))
+            continue;
+        gyre_object_check(heap, obj);
+        if (page->kind == GYRE_PAGE_CONTAINER)
+            GYRE_CHECK(stamps & (1u << word0_stamp(word0)),
+                       "collector: object %p has age %u, which its page does "
+                       "not know",
+                       (void *)obj, word0_stamp(word0));
+    }
+}
+
+void
+gyre_collector_check(struct gyre_heap *heap)
+{
+    gyre_memory_each_page(heap, (1u << GYRE_PAGE_CONTAINER) |
+                                    (1u << GYRE_PAGE_LEAF),
+                          check_page, heap);
+}

@@ -1,0 +1,120 @@
+/* The cycle collector as the rest of the library sees it.
+ * Design: docs/design/cycle.md .cycle .prove.exact */
+#ifndef GYRE_SRC_COLLECTOR_H
+#define GYRE_SRC_COLLECTOR_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include <gyre/heap.h>
+#include <gyre/statistics.h>
+
+#include "../object/object.h"
+
+struct mutator;
+
+/* Ages in word 0. Births carry one of the first three; which one moves on at
+ * each opening, so that what is born meanwhile is told apart. .cycle.stamp */
+enum stamp {
+    STAMP_BORN0,
+    STAMP_BORN1,
+    STAMP_BORN2,
+    STAMP_MIDDLE,
+    STAMP_OLD,
+    STAMP_FROZEN
+};
+#define STAMPS_BORN 0x07u
+#define STAMPS_ALL 0x3fu
+
+static inline unsigned
+word0_stamp(uint64_t word0)
+{
+    return (unsigned)((word0 & GYRE_WORD0_STAMP) >> GYRE_WORD0_STAMP_SHIFT);
+}
+
+static inline uint64_t
+word0_with_stamp(uint64_t word0, unsigned stamp)
+{
+    return (word0 & ~GYRE_WORD0_STAMP) |
+           ((uint64_t)stamp << GYRE_WORD0_STAMP_SHIFT);
+}
+
+/* A heap's collector. One collection, walk or check at a time: `lock` is
+ * taken while detached, and held across stops. */
+struct collector {
+    pthread_mutex_t lock;
+    struct mutator *holder; /* under lock: who has it */
+    unsigned birth_stamp;   /* in a stop */
+
+    /* atomic */
+    int64_t net;        /* container births less deaths, as far as noted */
+    int64_t net_base;   /* its value when the young were last collected */
+    uint64_t young_since_middle, middle_since_old; /* collections */
+    uint64_t long_lived, long_lived_pending; /* survivors of old and, since
+                                              * then, of middle collections */
+    uint32_t disabled;  /* > 0: no automatic collections */
+    uint32_t asked;     /* generation + 1 of one asked for; 0: none */
+    uint64_t frozen;    /* objects */
+    uint64_t collections[GYRE_GENERATIONS];
+    uint64_t collected, uncollectable, resurrected, abandoned;
+
+    pthread_mutex_t grace_lock; /* held while waiting for readers: a fork must
+                                 * not find liburcu's locks taken by us */
+    struct object_list garbage; /* under lock; each entry holds a reference */
+
+    /* the heap's own thread */
+    pthread_mutex_t thread_lock; /* a leaf lock but for pthread_create */
+    pthread_cond_t wake;
+    pthread_t thread;
+    bool started, stopping; /* under thread_lock */
+    bool no_threads;        /* const after fork under a thread sanitizer */
+};
+
+enum gyre_status gyre_collector_init(struct gyre_heap *heap);
+void gyre_collector_destroy(struct gyre_heap *heap);
+
+/* Start the heap's thread if it should have one and has not. */
+void gyre_collector_start(struct gyre_heap *heap);
+/* Stop and join it. No lock is held; the caller is not attached. */
+void gyre_collector_stop(struct gyre_heap *heap);
+
+/* A slow allocation of a container may have passed a threshold. */
+void gyre_collector_note_births(struct mutator *self);
+/* Have a collection of at least `generation` run soon, on the heap's thread
+ * or at a safepoint of the calling one. */
+void gyre_collector_ask(struct gyre_heap *heap,
+                        enum gyre_generation generation);
+/* At the outermost safepoint: run what was asked of this thread. */
+void gyre_collector_poll(struct mutator *self);
+
+/* Take the collector lock; a safepoint. False: this thread has it already,
+ * or is inside a callback. */
+bool gyre_collector_lock(struct mutator *self);
+void gyre_collector_unlock(struct mutator *self);
+
+/* One collection; the caller holds the collector lock, attached. */
+enum gyre_status gyre_cycle_run(struct mutator *self,
+                                enum gyre_generation generation);
+/* The generation that an automatic collection takes now. generation.c */
+enum gyre_generation gyre_generation_due(struct gyre_heap *heap);
+void gyre_generation_collected(struct gyre_heap *heap,
+                               enum gyre_generation generation,
+                               uint64_t survivors);
+
+/* Free pages that wait for a grace period. Attached, at a safepoint. */
+void gyre_collector_grace(struct mutator *self);
+
+/* In a stop: what is born from now on carries the birth stamp. */
+void gyre_collector_set_birth_stamp(struct gyre_heap *heap, unsigned stamp);
+/* A thread attaches: take the birth stamp over. */
+void gyre_collector_thread_init(struct mutator *self);
+
+/* In a stop: stamps and tables between collections; fatal when broken. */
+void gyre_collector_check(struct gyre_heap *heap);
+
+/* `holder`: the forking thread when it is inside a collection, which goes on
+ * in the child, else NULL. */
+void gyre_collector_after_fork_child(struct gyre_heap *heap,
+                                     struct mutator *holder);
+
+#endif

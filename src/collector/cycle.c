@@ -1,0 +1,172 @@
+/* The driver: one collection, phase by phase.
+ * Design: docs/design/cycle.md .cycle */
+#include "cycle.h"
+
+#include "../../threads/yield.h"
+
+/* How often a stop finds dead objects in merge queues, lets the world run to
+ * release what they held, and stops it again. */
+#define DRAIN_TRIES 4
+/* How often the second stop of a cycle is tried before it is abandoned. */
+#define STOP_TRIES 3
+
+bool
+gyre_cycle_table_push(struct cycle *cycle, struct cycle_table *table,
+                      void *item)
+{
+    if (GYRE_UNLIKELY(table->count == table->capacity)) {
+        size_t capacity = table->capacity == 0 ? 512 : table->capacity * 2;
+        void **items =
+            gyre_memory_table_new(cycle->heap, capacity * sizeof *items);
+        if (items == NULL) {
+            cycle->out_of_memory = true;
+            return false;
+        }
+        if (table->items != NULL) {
+            memcpy(items, table->items, table->count * sizeof *items);
+            gyre_memory_table_delete(cycle->heap, table->items,
+                                     table->capacity * sizeof *items);
+        }
+        table->items = items;
+        table->capacity = capacity;
+    }
+    table->items[table->count++] = item;
+    return true;
+}
+
+static void
+table_free(struct cycle *cycle, struct cycle_table *table)
+{
+    if (table->items != NULL)
+        gyre_memory_table_delete(cycle->heap, table->items,
+                                 table->capacity * sizeof *table->items);
+    table->items = NULL;
+    table->count = table->capacity = 0;
+}
+
+static enum gyre_status
+stop(struct cycle *cycle)
+{
+    struct gyre_heap *heap = cycle->heap;
+    struct world *world = &heap->world;
+    enum gyre_status status;
+    cycle->stop_began_ns = gyre_clock_ns();
+    status = gyre_world_stop(world, &cycle->self->part,
+                             heap_option(heap, GYRE_OPT_THREAD_STOP_TIMEOUT));
+    if (status == GYRE_OK) {
+        uint64_t took = world->stopped_ns - world->stop_began_ns;
+        gyre_report_histogram_add(heap, GYRE_HIST_SAFEPOINT, took);
+        gyre_event_fire(heap, GYRE_EVENT_STOP_BEGIN, took);
+    }
+    return status;
+}
+
+static void
+resume(struct cycle *cycle)
+{
+    struct gyre_heap *heap = cycle->heap;
+    uint64_t took = gyre_clock_ns() - cycle->stop_began_ns;
+    gyre_event_fire(heap, GYRE_EVENT_STOP_END, took);
+    gyre_world_resume(&heap->world);
+    gyre_report_histogram_add(heap, GYRE_HIST_STOP, took);
+}
+
+/* Stop with nothing dead in any queue: what the dead refer to would look
+ * alive to the scan. */
+static enum gyre_status
+stop_drained(struct cycle *cycle)
+{
+    struct mutator *self = cycle->self;
+    for (unsigned try = 1;; try++) {
+        enum gyre_status status = stop(cycle);
+        if (status != GYRE_OK)
+            return status;
+        gyre_merge_drain_all(self);
+        gyre_merge_find_lost(self);
+        if (gyre_cascade_is_empty(self) || try == DRAIN_TRIES)
+            return GYRE_OK;
+        resume(cycle);
+        gyre_cascade_run(self, true);
+        gyre_merge_publish(self);
+    }
+}
+
+/* The set is proved and nothing has to be asked of it any more: give it up.
+ * World stopped on entry, running on return. */
+static void
+finish(struct cycle *cycle)
+{
+    gyre_phase_commit(cycle);
+    gyre_generation_restamp(cycle);
+    resume(cycle);
+    gyre_phase_reclaim(cycle);
+}
+
+static void
+finish_with_finalizers(struct cycle *cycle)
+{
+    enum gyre_status status;
+    unsigned tries = 0;
+    resume(cycle);
+    gyre_phase_finalize(cycle);
+    do
+        status = stop_drained(cycle);
+    while (status == GYRE_ERR_TIMEOUT && ++tries < STOP_TRIES);
+    if (status == GYRE_OK) {
+        status = gyre_phase_prove(cycle);
+        if (status == GYRE_OK) {
+            finish(cycle);
+            return;
+        }
+        gyre_prove_give_up(cycle);
+        resume(cycle);
+    }
+    /* Nothing was committed: what is garbage is found by the next cycle. A
+     * member that stays armed, because the world would not stop, is slower
+     * to count until a later cycle arms it anew, and no less exact. */
+    gyre_fetch_add_relaxed(&cycle->heap->collector.abandoned, 1);
+}
+
+static enum gyre_status
+run_phases(struct cycle *cycle)
+{
+    enum gyre_status status = stop_drained(cycle);
+    if (status != GYRE_OK)
+        return status;
+    status = gyre_phase_open(cycle);
+    if (status == GYRE_OK)
+        status = gyre_phase_suspect(cycle);
+    if (status == GYRE_OK)
+        status = gyre_phase_arm(cycle);
+    if (status != GYRE_OK) {
+        resume(cycle);
+        gyre_fetch_add_relaxed(&cycle->heap->collector.abandoned, 1);
+    } else if (cycle->finalizable.count > 0) {
+        finish_with_finalizers(cycle);
+    } else {
+        finish(cycle);
+    }
+    gyre_phase_close(cycle);
+    return status;
+}
+
+enum gyre_status
+gyre_cycle_run(struct mutator *self, enum gyre_generation generation)
+{
+    struct gyre_heap *heap = self->fast.heap;
+    struct cycle cycle = {
+        .heap = heap, .self = self, .generation = generation};
+    uint64_t began = gyre_clock_ns();
+    enum gyre_status status;
+    gyre_event_fire(heap, GYRE_EVENT_COLLECT_BEGIN, generation);
+    status = run_phases(&cycle);
+    if (status == GYRE_OK)
+        gyre_generation_collected(heap, generation, cycle.survivors);
+    table_free(&cycle, &cycle.pages);
+    table_free(&cycle, &cycle.marks);
+    table_free(&cycle, &cycle.set);
+    table_free(&cycle, &cycle.finalizable);
+    gyre_report_histogram_add(heap, GYRE_HIST_CYCLE, gyre_clock_ns() - began);
+    gyre_event_fire(heap, GYRE_EVENT_COLLECT_END, cycle.members);
+    return status;
+}

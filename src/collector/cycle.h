@@ -1,0 +1,107 @@
+/* One collection from OPEN to CLOSE, as its phases see it.
+ *
+ *   IDLE -> OPEN -> SUSPECT -----------------------> COMMIT -> RECLAIM -> CLOSE
+ *                     | a finalizer is to run           ^
+ *                     '-> ARM -> FINALIZE -> PROVE -----'
+ *
+ *  phase     world     true on entry                       mutators may
+ *  OPEN      stopped   queues are drained                  nothing
+ *  SUSPECT   stopped   candidates have side tables         nothing
+ *  ARM       stopped   the set is garbage                  nothing
+ *  FINALIZE  running   every member is armed, its exact    run; a change of a
+ *                      count recorded; limbo is on         member clears ARMED
+ *  PROVE     stopped   finalizers ran once                 nothing
+ *  COMMIT    stopped   the set is garbage                  nothing
+ *  RECLAIM   running   members are DYING, none is named    run
+ *                      by anything outside
+ *  CLOSE     running   members are freed                   run
+ * From OPEN's stop to COMMIT everything happens in one stop when no
+ * finalizer is to run, else in two. Design: docs/design/cycle.md .cycle */
+#ifndef GYRE_SRC_CYCLE_H
+#define GYRE_SRC_CYCLE_H
+
+#include "../heap.h"
+
+/* Side table: one word a block of a page with candidates.
+ *   bit 31     LIVE: reached from outside the candidates, or dropped
+ *   bit 30     CANDIDATE: tracked, alive, of a collected generation
+ *   bits 0-29  edges into it from candidates; stuck at the top
+ * A member of the garbage set is a CANDIDATE that is not LIVE. */
+#define GC_LIVE (UINT32_C(1) << 31)
+#define GC_CANDIDATE (UINT32_C(1) << 30)
+#define GC_EDGES (GC_CANDIDATE - 1)
+
+/* Growing array in mapped memory, so that a collection of a full heap does
+ * not take from the pages it collects. */
+struct cycle_table {
+    void **items;
+    size_t count, capacity;
+};
+
+struct cycle {
+    struct gyre_heap *heap;
+    struct mutator *self;
+    enum gyre_generation generation;
+    uint32_t stamps;          /* ages of the candidates */
+    struct cycle_table pages; /* struct page *, those with candidates */
+    uint32_t *tables;         /* all side tables, one mapping */
+    size_t table_words;
+    struct cycle_table marks; /* SUSPECT's stack: live, not yet traced */
+    struct cycle_table set;   /* the garbage, in order of pages */
+    struct cycle_table finalizable; /* members, each with a reference */
+    bool out_of_memory, pinned, limbo;
+    uint64_t candidates, survivors, members, with_clear;
+    uint64_t stop_began_ns;
+};
+
+bool gyre_cycle_table_push(struct cycle *cycle, struct cycle_table *table,
+                           void *item);
+
+/* The side-table word of a block, or NULL: not on a page with candidates. */
+static inline uint32_t *
+cycle_word(const struct gyre_object *obj)
+{
+    struct page *page = (struct page *)gyre_page_record(obj);
+    if (page->gc == NULL)
+        return NULL;
+    return &page->gc[page_block_index(page, obj)];
+}
+
+static inline bool
+cycle_is_member(const struct gyre_object *obj)
+{
+    const uint32_t *word = cycle_word(obj);
+    return word != NULL && (*word & (GC_LIVE | GC_CANDIDATE)) == GC_CANDIDATE;
+}
+
+/* The phases, one file each; NOMEM abandons the cycle with the heap intact. */
+enum gyre_status gyre_phase_open(struct cycle *cycle);
+enum gyre_status gyre_phase_suspect(struct cycle *cycle);
+enum gyre_status gyre_phase_arm(struct cycle *cycle);
+void gyre_phase_finalize(struct cycle *cycle);
+enum gyre_status gyre_phase_prove(struct cycle *cycle);
+/* A member is anybody's again: resurrected, saved, or the cycle abandoned. */
+void gyre_prove_disarm(struct gyre_object *obj);
+/* The set can't be committed: its members are anybody's again. In a stop. */
+void gyre_prove_give_up(struct cycle *cycle);
+void gyre_phase_commit(struct cycle *cycle);
+void gyre_phase_reclaim(struct cycle *cycle);
+void gyre_phase_close(struct cycle *cycle);
+
+/* SUSPECT's parts, which PROVE uses on the set alone. */
+void gyre_suspect_count_edges(struct gyre_object *obj);
+bool gyre_suspect_mark_live(struct cycle *cycle, struct gyre_object *obj);
+/* References that no candidate's slot explains. Fatal in checking builds when
+ * slots explain more than there are. */
+bool gyre_suspect_is_held(const struct gyre_object *obj, uint32_t word);
+/* Drop from `set` what is LIVE. */
+void gyre_suspect_compact(struct cycle *cycle);
+
+/* In a stop: survivors take the next age. */
+void gyre_generation_restamp(struct cycle *cycle);
+
+/* Call `visit` for each edge of `obj`. */
+void gyre_cycle_trace(struct gyre_object *obj, const struct gyre_type *type,
+                      gyre_edge_fn edge, void *arg);
+
+#endif

@@ -1,0 +1,110 @@
+/* Generations: which one is due, and how survivors age.
+ * Design: docs/design/cycle.md .cycle.stamp, .policy */
+#include "cycle.h"
+
+/* ---- ages ---- */
+
+void
+gyre_collector_set_birth_stamp(struct gyre_heap *heap, unsigned stamp)
+{
+    struct participant *part = gyre_load_relaxed(&heap->world.participants);
+    heap->collector.birth_stamp = stamp;
+    for (; part != NULL; part = part->next)
+        gyre_memory_birth_stamp(&mutator_of_part(part)->fast, stamp);
+}
+
+void
+gyre_collector_thread_init(struct mutator *self)
+{
+    struct gyre_heap *heap = self->fast.heap;
+    gyre_memory_birth_stamp(&self->fast, heap->collector.birth_stamp);
+}
+
+static unsigned
+next_age(enum gyre_generation generation)
+{
+    return generation == GYRE_GEN_YOUNG ? STAMP_MIDDLE : STAMP_OLD;
+}
+
+/* Give every object of the collected ages in `page` the age `age`; members
+ * of the garbage set too, it does them no harm. */
+static void
+restamp_page(struct cycle *cycle, struct page *page, unsigned age)
+{
+    unsigned index = page_index(page);
+    struct segment *segment = segment_of(page);
+    size_t step = page->fast.block_size;
+    unsigned char *block = page->blocks;
+    uint32_t seen = 0;
+    if ((segment->stamps[index] & cycle->stamps & ~(1u << age)) == 0)
+        return; /* all of that age already */
+    for (uint32_t i = 0; i < page->fresh; i++, block += step) {
+        struct gyre_object *obj = (struct gyre_object *)block;
+        uint64_t word0 = gyre_load_relaxed(&obj->word0);
+        if (!word0_is_object(word0))
+            continue;
+        if (cycle->stamps & (1u << word0_stamp(word0))) {
+            word0 = word0_with_stamp(word0, age);
+            /* relaxed: world stopped, and a waiter for the object's lock
+             * wrote its bit before it was stopped */
+            gyre_store_relaxed(&obj->word0, word0);
+        }
+        seen |= 1u << word0_stamp(word0);
+    }
+    if (page->state == PAGE_CURRENT)
+        seen |= 1u << cycle->heap->collector.birth_stamp;
+    segment->stamps[index] = (uint8_t)seen;
+}
+
+void
+gyre_generation_restamp(struct cycle *cycle)
+{
+    unsigned age = next_age(cycle->generation);
+    for (size_t i = 0; i < cycle->pages.count; i++)
+        restamp_page(cycle, cycle->pages.items[i], age);
+}
+
+/* ---- what is due ---- */
+
+enum gyre_generation
+gyre_generation_due(struct gyre_heap *heap)
+{
+    struct collector *collector = &heap->collector;
+    uint64_t middle = gyre_load_relaxed(&collector->middle_since_old);
+    uint64_t young = gyre_load_relaxed(&collector->young_since_middle);
+    /* An old collection costs what lives; it is worth that only when enough
+     * came to live since the last, or a heap that grows would be scanned
+     * quadratically. */
+    if (middle > heap_option(heap, GYRE_OPT_GC_THRESHOLD2) &&
+        gyre_load_relaxed(&collector->long_lived_pending) >
+            gyre_load_relaxed(&collector->long_lived) / 4)
+        return GYRE_GEN_OLD;
+    if (young > heap_option(heap, GYRE_OPT_GC_THRESHOLD1))
+        return GYRE_GEN_MIDDLE;
+    return GYRE_GEN_YOUNG;
+}
+
+void
+gyre_generation_collected(struct gyre_heap *heap,
+                          enum gyre_generation generation, uint64_t survivors)
+{
+    struct collector *collector = &heap->collector;
+    /* relaxed, all: one collection at a time writes them, statistics read */
+    uint64_t young = gyre_load_relaxed(&collector->young_since_middle);
+    uint64_t middle = gyre_load_relaxed(&collector->middle_since_old);
+    uint64_t pending = gyre_load_relaxed(&collector->long_lived_pending);
+    gyre_fetch_add_relaxed(&collector->collections[generation], 1);
+    gyre_store_relaxed(&collector->young_since_middle,
+                       generation == GYRE_GEN_YOUNG ? young + 1 : 0);
+    if (generation == GYRE_GEN_MIDDLE) {
+        gyre_store_relaxed(&collector->middle_since_old, middle + 1);
+        gyre_store_relaxed(&collector->long_lived_pending,
+                           pending + survivors);
+    } else if (generation == GYRE_GEN_OLD) {
+        gyre_store_relaxed(&collector->middle_since_old, 0);
+        gyre_store_relaxed(&collector->long_lived_pending, 0);
+        gyre_store_relaxed(&collector->long_lived, survivors);
+    }
+    gyre_store_relaxed(&collector->net_base,
+                       gyre_load_relaxed(&collector->net));
+}

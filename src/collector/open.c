@@ -1,0 +1,98 @@
+/* OPEN: choose the pages with candidates, give them side tables, move the
+ * birth stamp on. In a stop.
+ *   entry   queues are drained
+ *   exit    every page that may hold a candidate has `gc`, zeroed; limbo and
+ *           births know the cycle's stamps
+ *   fails   GYRE_ERR_NOMEM, nothing changed
+ * Design: docs/design/cycle.md .cycle.stamp */
+#include "cycle.h"
+
+static uint32_t
+stamps_of(enum gyre_generation generation)
+{
+    uint32_t stamps = STAMPS_BORN;
+    if (generation >= GYRE_GEN_MIDDLE)
+        stamps |= 1u << STAMP_MIDDLE;
+    if (generation >= GYRE_GEN_OLD)
+        stamps |= 1u << STAMP_OLD;
+    return stamps;
+}
+
+static bool
+list_pages_of(struct cycle *cycle, struct segment *segment)
+{
+    unsigned pages =
+        segment->bytes == GYRE_SEGMENT_BYTES ? GYRE_SEGMENT_PAGES : 2;
+    for (unsigned i = 1; i < pages; i++) {
+        struct page *page;
+        if ((segment->stamps[i] & cycle->stamps) == 0)
+            continue;
+        page = segment_page(segment, i);
+        if (page->kind != GYRE_PAGE_CONTAINER || page->state == PAGE_FREE ||
+            page->state == PAGE_INTERIOR || page->state == PAGE_RETIRING)
+            continue;
+        if (!gyre_cycle_table_push(cycle, &cycle->pages, page))
+            return false;
+        /* an even number, so that no table shares a line needlessly */
+        cycle->table_words += (page->fresh + 15) & ~(size_t)15;
+    }
+    return true;
+}
+
+/* Every page of a span finds the table, so that an edge needs one look at
+ * the record of the page it points to. */
+static void
+give_table(struct page *page, uint32_t *table)
+{
+    page->gc = table;
+    for (unsigned i = 1; i < page->span_pages; i++) {
+        struct page *interior =
+            (struct page *)((char *)page +
+                            (size_t)i * GYRE_PAGE_RECORD_BYTES);
+        interior->gc = table;
+        interior->blocks = page->blocks;
+        interior->reciprocal = page->reciprocal;
+    }
+}
+
+static void
+move_birth_stamp(struct cycle *cycle)
+{
+    struct gyre_heap *heap = cycle->heap;
+    unsigned next = (heap->collector.birth_stamp + 1) % 3;
+    struct segment *segment = heap->memory.segments;
+    /* Only when no object carries it: after an abandoned cycle some may. */
+    for (; segment != NULL; segment = segment->next)
+        for (unsigned i = 1; i < GYRE_SEGMENT_PAGES; i++)
+            if (segment->stamps[i] & (1u << next))
+                return;
+    gyre_collector_set_birth_stamp(heap, next);
+    cycle->stamps &= ~(1u << next);
+}
+
+enum gyre_status
+gyre_phase_open(struct cycle *cycle)
+{
+    struct segment *segment = cycle->heap->memory.segments;
+    uint32_t *table;
+    cycle->stamps = stamps_of(cycle->generation);
+    for (; segment != NULL; segment = segment->next)
+        if (!list_pages_of(cycle, segment))
+            return GYRE_ERR_NOMEM;
+    if (cycle->table_words > 0) {
+        cycle->tables = gyre_memory_table_new(
+            cycle->heap, cycle->table_words * sizeof *cycle->tables);
+        if (cycle->tables == NULL)
+            return GYRE_ERR_NOMEM;
+    }
+    table = cycle->tables;
+    for (size_t i = 0; i < cycle->pages.count; i++) {
+        struct page *page = cycle->pages.items[i];
+        give_table(page, table);
+        table += (page->fresh + 15) & ~(size_t)15;
+    }
+    gyre_memory_pin(cycle->heap);
+    cycle->pinned = true;
+    move_birth_stamp(cycle);
+    return GYRE_OK;
+}

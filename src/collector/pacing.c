@@ -1,0 +1,208 @@
+/* When collections run, and on which thread: births are noted, thresholds
+ * compared, the heap's own thread woken.
+ * Design: docs/design/cycle.md .policy */
+#include <errno.h>
+#include <time.h>
+
+#include "collector.h"
+
+#include "../heap.h"
+
+/* How often the heap's thread looks whether somebody waits for a grace
+ * period that threads which only poll would never end. */
+#define TICK_NS 50000000L
+/* Pages that may wait for a grace period before one is asked for. */
+#define RETIRING_PAGES 16
+
+void
+gyre_collector_ask(struct gyre_heap *heap, enum gyre_generation generation)
+{
+    struct collector *collector = &heap->collector;
+    uint32_t want = (uint32_t)generation + 1;
+    uint32_t asked = gyre_load_relaxed(&collector->asked);
+    /* release; pairs: run_asked() */
+    while (asked < want &&
+           !gyre_cas_weak_release(&collector->asked, &asked, want))
+        ;
+    if (asked >= want)
+        return; /* and its asker has seen to it */
+    pthread_mutex_lock(&collector->thread_lock);
+    if (collector->started)
+        pthread_cond_signal(&collector->wake);
+    else if (gyre_self != NULL)
+        gyre_participant_request(&mutator_of(gyre_self)->part,
+                                 REQUEST_COLLECT);
+    pthread_mutex_unlock(&collector->thread_lock);
+}
+
+/* Take what is asked for; false: nothing. */
+static bool
+take_asked(struct collector *collector, enum gyre_generation *generation)
+{
+    uint32_t asked;
+    if (gyre_load_relaxed(&collector->asked) == 0)
+        return false;
+    /* acquire; pairs: gyre_collector_ask() */
+    asked = gyre_exchange_acquire(&collector->asked, 0);
+    *generation = (enum gyre_generation)(asked - 1);
+    return asked != 0;
+}
+
+void
+gyre_collector_note_births(struct mutator *self)
+{
+    struct gyre_heap *heap = self->fast.heap;
+    struct collector *collector = &heap->collector;
+    int64_t mine = gyre_load_relaxed(&self->memory.container_net);
+    int64_t delta = mine - self->object.noted_net, net, base;
+    uint64_t threshold = heap_option(heap, GYRE_OPT_GC_THRESHOLD0);
+    if (gyre_load_relaxed(&heap->memory.retiring_pages) > RETIRING_PAGES)
+        gyre_collector_ask(heap, GYRE_GEN_YOUNG);
+    if (delta == 0)
+        return;
+    self->object.noted_net = mine;
+    /* relaxed: a heuristic, and each thread's part is added once */
+    net = gyre_fetch_add_relaxed(&collector->net, delta) + delta;
+    base = gyre_load_relaxed(&collector->net_base);
+    if (net < base) {
+        /* More deaths than births: the base follows, or the count would be
+         * in debt, and collections put off for ever (CPython issue 142048). */
+        gyre_store_relaxed(&collector->net_base, net);
+        return;
+    }
+    if (threshold == 0 || (uint64_t)(net - base) <= threshold ||
+        heap_option(heap, GYRE_OPT_GC_AUTOMATIC) == 0 ||
+        gyre_load_relaxed(&collector->disabled) != 0)
+        return;
+    gyre_collector_ask(heap, gyre_generation_due(heap));
+}
+
+/* ---- grace periods ---- */
+
+void
+gyre_collector_grace(struct mutator *self)
+{
+    struct gyre_heap *heap = self->fast.heap;
+    struct page *list = gyre_memory_retiring_take(heap);
+    if (list == NULL)
+        return;
+    gyre_detach_for_wait(self);
+    pthread_mutex_lock(&heap->collector.grace_lock);
+    gyre_world_grace_period(&heap->world);
+    pthread_mutex_unlock(&heap->collector.grace_lock);
+    gyre_return_from_wait(self);
+    gyre_memory_retiring_release(heap, list);
+}
+
+/* ---- running what was asked ---- */
+
+static void
+run_asked(struct mutator *self)
+{
+    struct gyre_heap *heap = self->fast.heap;
+    enum gyre_generation generation;
+    if (!take_asked(&heap->collector, &generation))
+        return;
+    if (gyre_collector_lock(self)) {
+        /* an error is counted, and the next threshold tries again */
+        (void)gyre_cycle_run(self, generation);
+        gyre_collector_unlock(self);
+    }
+    gyre_collector_grace(self);
+}
+
+void
+gyre_collector_poll(struct mutator *self)
+{
+    uint32_t wanted = self->object.collect_wanted;
+    bool threaded;
+    if (wanted != 0) {
+        self->object.collect_wanted = 0;
+        (void)gyre_collect(self->fast.heap,
+                           (enum gyre_generation)(wanted - 1));
+    }
+    if (gyre_load_relaxed(&self->fast.heap->collector.asked) == 0)
+        return;
+    pthread_mutex_lock(&self->fast.heap->collector.thread_lock);
+    threaded = self->fast.heap->collector.started;
+    pthread_mutex_unlock(&self->fast.heap->collector.thread_lock);
+    if (!threaded)
+        run_asked(self);
+}
+
+/* ---- the heap's thread ---- */
+
+/* Sleep until something is to do; detached. False: the heap ends. */
+static bool
+wait_for_work(struct gyre_heap *heap)
+{
+    struct collector *collector = &heap->collector;
+    bool go_on;
+    pthread_mutex_lock(&collector->thread_lock);
+    while (!collector->stopping &&
+           gyre_load_relaxed(&collector->asked) == 0) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += TICK_NS;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        if (pthread_cond_timedwait(&collector->wake, &collector->thread_lock,
+                                   &until) == ETIMEDOUT)
+            gyre_world_nudge_readers(&heap->world);
+    }
+    go_on = !collector->stopping;
+    pthread_mutex_unlock(&collector->thread_lock);
+    return go_on;
+}
+
+static void *
+collector_main(void *arg)
+{
+    struct gyre_heap *heap = arg;
+    struct gyre_thread *self;
+    bool go_on = true;
+    if (gyre_thread_attach_internal(heap, &self) != GYRE_OK)
+        return NULL;
+    gyre_thread_set_name(self, "gyre collector");
+    while (go_on) {
+        gyre_detach_begin(self);
+        go_on = wait_for_work(heap);
+        gyre_detach_end(self);
+        if (go_on)
+            run_asked(mutator_of(self));
+        gyre_safepoint_slow(self);
+    }
+    gyre_thread_leave(self);
+    return NULL;
+}
+
+void
+gyre_collector_start(struct gyre_heap *heap)
+{
+    struct collector *collector = &heap->collector;
+    if (heap_option(heap, GYRE_OPT_GC_THREAD) == 0)
+        return;
+    pthread_mutex_lock(&collector->thread_lock);
+    if (!collector->started && !collector->stopping &&
+        !collector->no_threads)
+        collector->started = pthread_create(&collector->thread, NULL,
+                                            collector_main, heap) == 0;
+    pthread_mutex_unlock(&collector->thread_lock);
+}
+
+void
+gyre_collector_stop(struct gyre_heap *heap)
+{
+    struct collector *collector = &heap->collector;
+    bool join;
+    pthread_mutex_lock(&collector->thread_lock);
+    collector->stopping = true;
+    join = collector->started;
+    pthread_cond_signal(&collector->wake);
+    pthread_mutex_unlock(&collector->thread_lock);
+    if (join)
+        pthread_join(collector->thread, NULL);
+    pthread_mutex_lock(&collector->thread_lock);
+    collector->started = collector->stopping = false;
+    pthread_mutex_unlock(&collector->thread_lock);
+}

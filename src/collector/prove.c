@@ -1,0 +1,88 @@
+/* PROVE: which of the set is garbage still, after finalizers ran. In a stop.
+ *   entry   finalizers ran; some members died by counts, and their blocks
+ *           wait in limbo; some were touched, some resurrected
+ *   exit    the set is garbage: each member's count is explained by edges
+ *           from members
+ *   fails   GYRE_ERR_NOMEM: the caller abandons the cycle
+ * Counts are exact in a stop, so the whole recount is: edges among those of
+ * the set that live, then what is held from outside, with all it reaches, is
+ * dropped. Nothing of the first scan is trusted but the list of members.
+ * Design: docs/design/cycle.md .prove.exact */
+#include "cycle.h"
+
+static bool
+still_lives(const struct gyre_object *obj)
+{
+    return word0_is_object(gyre_load_relaxed(&obj->word0)) &&
+           !(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_DEAD);
+}
+
+/* ARMED kept: nothing that may be done to an object went past it, so its
+ * count is what ARM recorded. A difference is a hole in the counts. */
+static void
+check_armed(const struct gyre_object *obj, uint32_t word)
+{
+    uint32_t shared = gyre_load_relaxed(&obj->rc_shared);
+    if (GYRE_CHECKING && (shared & GYRE_RC_IS_ARMED))
+        GYRE_CHECK(gyre_rc_shared_count(shared) ==
+                       (int32_t)(word & GC_EDGES),
+                   "collect: %s object %p is armed with count %u and has %d",
+                   gyre_type_of(obj)->name, (const void *)obj,
+                   word & GC_EDGES, gyre_rc_shared_count(shared));
+}
+
+void
+gyre_prove_disarm(struct gyre_object *obj)
+{
+    if ((gyre_load_relaxed(&obj->rc_local) & 0xffff) != GYRE_RC_ARMED)
+        return;
+    /* relaxed: world stopped, or a reader that still sees ARMED takes the
+     * slow way, which is right for any merged object */
+    gyre_store_relaxed(&obj->rc_local, GYRE_RC_NOBODY);
+    gyre_fetch_and_relaxed(&obj->rc_shared, ~(uint32_t)GYRE_RC_IS_ARMED);
+}
+
+enum gyre_status
+gyre_phase_prove(struct cycle *cycle)
+{
+    size_t lived = cycle->set.count, kept = 0;
+    for (size_t i = 0; i < cycle->set.count; i++) {
+        struct gyre_object *obj = cycle->set.items[i];
+        uint32_t *word = cycle_word(obj);
+        if (!still_lives(obj)) {
+            *word = 0;
+            lived--;
+            continue;
+        }
+        check_armed(obj, *word);
+        *word = GC_CANDIDATE;
+        cycle->set.items[kept++] = obj;
+    }
+    cycle->set.count = kept;
+    for (size_t i = 0; i < kept; i++)
+        gyre_suspect_count_edges(cycle->set.items[i]);
+    for (size_t i = 0; i < kept; i++) {
+        struct gyre_object *obj = cycle->set.items[i];
+        uint32_t word = *cycle_word(obj);
+        if (!(word & GC_LIVE) && gyre_suspect_is_held(obj, word) &&
+            !gyre_suspect_mark_live(cycle, obj))
+            return GYRE_ERR_NOMEM;
+    }
+    for (size_t i = 0; i < kept; i++)
+        if (!cycle_is_member(cycle->set.items[i]))
+            gyre_prove_disarm(cycle->set.items[i]);
+    gyre_suspect_compact(cycle);
+    gyre_fetch_add_relaxed(&cycle->heap->collector.resurrected,
+                           lived - cycle->set.count);
+    return GYRE_OK;
+}
+
+void
+gyre_prove_give_up(struct cycle *cycle)
+{
+    for (size_t i = 0; i < cycle->set.count; i++) {
+        struct gyre_object *obj = cycle->set.items[i];
+        if (still_lives(obj))
+            gyre_prove_disarm(obj);
+    }
+}

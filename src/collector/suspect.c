@@ -1,0 +1,323 @@
+/* SUSPECT: the gc_refs scan. Count the edges among candidates; one with more
+ * references than edges is held from outside, and what those reach is live.
+ * The rest is the set. With the world stopped it is exact: garbage, all of
+ * it, and nothing else.
+ *
+ * Headers are read in order of address and side tables at random, behind a
+ * window of prefetches; tracing goes through a queue of objects fetched
+ * ahead [CHV04]. Design: docs/design/cycle.md .cycle.suspect */
+#include "cycle.h"
+
+#include "../fault.h"
+
+#define WINDOW 16 /* power of two */
+
+/* ---- edges of one object ---- */
+
+void
+gyre_cycle_trace(struct gyre_object *obj, const struct gyre_type *type,
+                 gyre_edge_fn edge, void *arg)
+{
+    OBJECT_EACH_SLOT(obj, type, slot, {
+        /* relaxed: stores to slots happened before the stop */
+        struct gyre_object *ref = gyre_load_relaxed(&slot->ref);
+        if (ref != NULL)
+            edge(ref, arg);
+    });
+    if (type->trace != NULL)
+        type->trace(obj, edge, arg);
+}
+
+/* ---- counting edges ---- */
+
+/* Words to be counted up, fetched ahead. */
+struct count_window {
+    uint32_t *words[WINDOW];
+    unsigned at;
+};
+
+static inline void
+count_up(uint32_t *word)
+{
+    if (GYRE_LIKELY((*word & GC_EDGES) != GC_EDGES))
+        ++*word;
+}
+
+static inline void
+window_count(struct count_window *window, struct gyre_object *target)
+{
+    uint32_t **place = &window->words[window->at++ & (WINDOW - 1)];
+    uint32_t *word = cycle_word(target);
+    if (word == NULL)
+        return;
+    __builtin_prefetch(word, 1);
+    if (*place != NULL)
+        count_up(*place);
+    *place = word;
+}
+
+static void
+window_count_edge(struct gyre_object *target, void *arg)
+{
+    if (target != NULL)
+        window_count(arg, target);
+}
+
+static void
+window_flush(struct count_window *window)
+{
+    for (unsigned i = 0; i < WINDOW; i++) {
+        if (window->words[i] != NULL)
+            count_up(window->words[i]);
+        window->words[i] = NULL;
+    }
+}
+
+static inline void
+window_count_object(struct count_window *window, struct gyre_object *obj,
+                    const struct gyre_type *type)
+{
+    if (GYRE_LIKELY(type->traits & TYPE_RUN)) {
+        const struct gyre_slot *slot =
+            (const struct gyre_slot *)((char *)obj + type->first_slot);
+        uint32_t left = type->run_slots;
+        if (FAULT_DUE(FAULT_EDGE_NOT_TRACED, 512) && left > 0)
+            left--;
+        for (; left > 0; left--, slot++) {
+            struct gyre_object *ref = gyre_load_relaxed(&slot->ref);
+            if (ref != NULL)
+                window_count(window, ref);
+        }
+    } else {
+        gyre_cycle_trace(obj, type, window_count_edge, window);
+    }
+}
+
+void
+gyre_suspect_count_edges(struct gyre_object *obj)
+{
+    struct count_window window = {{NULL}, 0};
+    window_count_object(&window, obj, gyre_type_of(obj));
+    window_flush(&window);
+}
+
+/* Alive, tracked and of a collected age. */
+static inline bool
+is_candidate(const struct cycle *cycle, const struct gyre_object *obj,
+             uint64_t word0)
+{
+    return word0_is_object(word0) && (word0 & GYRE_WORD0_TRACKED) != 0 &&
+           (cycle->stamps & (1u << word0_stamp(word0))) != 0 &&
+           !(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_DEAD);
+}
+
+static void
+count_page(struct cycle *cycle, struct page *page,
+           struct count_window *window)
+{
+    size_t step = page->fast.block_size;
+    unsigned char *block = page->blocks;
+    for (uint32_t i = 0; i < page->fresh; i++, block += step) {
+        struct gyre_object *obj = (struct gyre_object *)block;
+        uint64_t word0 = gyre_load_relaxed(&obj->word0);
+        if (!is_candidate(cycle, obj, word0))
+            continue;
+        page->gc[i] |= GC_CANDIDATE;
+        cycle->candidates++;
+        window_count_object(
+            window, obj,
+            (const struct gyre_type *)(uintptr_t)(word0 & GYRE_WORD0_TYPE));
+    }
+}
+
+/* ---- marking what is held from outside ---- */
+
+bool
+gyre_suspect_is_held(const struct gyre_object *obj, uint32_t word)
+{
+    uint32_t local = gyre_load_relaxed(&obj->rc_local);
+    int64_t count = gyre_object_count(obj), edges = word & GC_EDGES;
+    if ((local & 0xffff) == GYRE_RC_IMMORTAL || edges == GC_EDGES ||
+        gyre_rc_shared_count(gyre_load_relaxed(&obj->rc_shared)) >=
+            RC_SATURATED)
+        return true;
+    if (GYRE_CHECKING)
+        GYRE_CHECK(edges <= count,
+                   "collect: %s object %p has %ld references, and slots that "
+                   "name it %ld times",
+                   gyre_type_of(obj)->name, (const void *)obj, (long)count,
+                   (long)edges);
+    /* Fewer references than edges can't be; keeping it is the safe answer. */
+    return count != edges;
+}
+
+/* What marking fetches ahead: targets whose table word, then objects whose
+ * slots are on their way to the cache. */
+struct mark_window {
+    struct cycle *cycle;
+    struct gyre_object *targets[WINDOW], *objects[WINDOW];
+    unsigned target_at, object_at;
+    unsigned objects_waiting;
+    bool ok;
+};
+
+/* A target's word has arrived: mark it, and have it traced, the first time. */
+static inline void
+mark_target(struct mark_window *window, struct gyre_object *obj)
+{
+    uint32_t *word = cycle_word(obj);
+    if ((*word & (GC_LIVE | GC_CANDIDATE)) != GC_CANDIDATE)
+        return;
+    *word |= GC_LIVE;
+    window->cycle->survivors++;
+    if (!gyre_cycle_table_push(window->cycle, &window->cycle->marks, obj))
+        window->ok = false;
+}
+
+static void
+mark_edge(struct gyre_object *target, void *arg)
+{
+    struct mark_window *window = arg;
+    struct gyre_object **place;
+    uint32_t *word;
+    if (target == NULL || (word = cycle_word(target)) == NULL)
+        return;
+    __builtin_prefetch(word, 1);
+    place = &window->targets[window->target_at++ & (WINDOW - 1)];
+    if (*place != NULL)
+        mark_target(window, *place);
+    *place = target;
+}
+
+static inline void
+mark_edges_of(struct mark_window *window, struct gyre_object *obj)
+{
+    const struct gyre_type *type = gyre_type_of(obj);
+    if (GYRE_LIKELY(type->traits & TYPE_RUN)) {
+        const struct gyre_slot *slot =
+            (const struct gyre_slot *)((char *)obj + type->first_slot);
+        for (uint32_t left = type->run_slots; left > 0; left--, slot++) {
+            struct gyre_object *ref = gyre_load_relaxed(&slot->ref);
+            if (ref != NULL)
+                mark_edge(ref, window);
+        }
+    } else {
+        gyre_cycle_trace(obj, type, mark_edge, window);
+    }
+}
+
+static void
+mark_flush_targets(struct mark_window *window)
+{
+    for (unsigned i = 0; i < WINDOW; i++) {
+        struct gyre_object *target = window->targets[i];
+        window->targets[i] = NULL;
+        if (target != NULL)
+            mark_target(window, target);
+    }
+}
+
+/* Trace until nothing marked waits. */
+static bool
+mark_all(struct mark_window *window)
+{
+    struct cycle_table *marks = &window->cycle->marks;
+    while (window->ok) {
+        struct gyre_object **place, *obj;
+        if (marks->count == 0) {
+            mark_flush_targets(window);
+            if (marks->count == 0 && window->objects_waiting == 0)
+                break;
+        }
+        place = &window->objects[window->object_at++ & (WINDOW - 1)];
+        obj = *place;
+        *place = NULL;
+        if (marks->count > 0) {
+            *place = marks->items[--marks->count];
+            __builtin_prefetch(*place);
+            window->objects_waiting++;
+        }
+        if (obj != NULL) {
+            window->objects_waiting--;
+            mark_edges_of(window, obj);
+        }
+    }
+    return window->ok;
+}
+
+bool
+gyre_suspect_mark_live(struct cycle *cycle, struct gyre_object *obj)
+{
+    struct mark_window window = {.cycle = cycle, .ok = true};
+    mark_target(&window, obj);
+    return mark_all(&window);
+}
+
+static bool
+mark_page(struct cycle *cycle, struct page *page, struct mark_window *window)
+{
+    size_t step = page->fast.block_size;
+    unsigned char *block = page->blocks;
+    for (uint32_t i = 0; i < page->fresh; i++, block += step) {
+        struct gyre_object *obj = (struct gyre_object *)block;
+        uint32_t word = page->gc[i];
+        if ((word & (GC_LIVE | GC_CANDIDATE)) != GC_CANDIDATE ||
+            !gyre_suspect_is_held(obj, word))
+            continue;
+        page->gc[i] = word | GC_LIVE;
+        cycle->survivors++;
+        mark_edges_of(window, obj);
+        /* A bound for the stack, not a need: what waits is traced while its
+         * neighbourhood is warm. */
+        if (cycle->marks.count >= WINDOW && !mark_all(window))
+            return false;
+    }
+    return true;
+}
+
+/* ---- the set ---- */
+
+static bool
+gather_page(struct cycle *cycle, struct page *page)
+{
+    for (uint32_t i = 0; i < page->fresh; i++)
+        if ((page->gc[i] & (GC_LIVE | GC_CANDIDATE)) == GC_CANDIDATE &&
+            !gyre_cycle_table_push(cycle, &cycle->set,
+                                   page->blocks +
+                                       (size_t)i * page->fast.block_size))
+            return false;
+    return true;
+}
+
+void
+gyre_suspect_compact(struct cycle *cycle)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < cycle->set.count; i++) {
+        struct gyre_object *obj = cycle->set.items[i];
+        if (cycle_is_member(obj))
+            cycle->set.items[kept++] = obj;
+    }
+    cycle->set.count = kept;
+}
+
+enum gyre_status
+gyre_phase_suspect(struct cycle *cycle)
+{
+    struct count_window counting = {{NULL}, 0};
+    struct mark_window marking = {.cycle = cycle, .ok = true};
+    for (size_t i = 0; i < cycle->pages.count; i++)
+        count_page(cycle, cycle->pages.items[i], &counting);
+    window_flush(&counting);
+    for (size_t i = 0; i < cycle->pages.count; i++)
+        if (!mark_page(cycle, cycle->pages.items[i], &marking))
+            return GYRE_ERR_NOMEM;
+    if (!mark_all(&marking))
+        return GYRE_ERR_NOMEM;
+    if (cycle->survivors == cycle->candidates)
+        return GYRE_OK;
+    for (size_t i = 0; i < cycle->pages.count; i++)
+        if (!gather_page(cycle, cycle->pages.items[i]))
+            return GYRE_ERR_NOMEM;
+    return GYRE_OK;
+}

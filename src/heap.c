@@ -1,0 +1,292 @@
+/* A heap's life: create, destroy, fork. Design: docs/design/heap.md */
+#include "heap.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "../threads/yield.h"
+
+/* All heaps of the process, for fork. */
+static pthread_mutex_t heaps_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct gyre_heap *heaps;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+static void
+answer_for(struct participant *part, void *arg)
+{
+    struct mutator *worker = mutator_of(gyre_self);
+    (void)arg;
+    gyre_merge_drain_for(worker, mutator_of_part(part));
+}
+
+/* ---- fork ----
+ * The forking thread stops each heap's world, so that the child finds every
+ * structure whole; threads that it does not have are gone there. .fail */
+
+static struct mutator *
+self_in(const struct gyre_heap *heap)
+{
+    if (gyre_self == NULL || gyre_self->heap != heap)
+        return NULL;
+    return mutator_of(gyre_self);
+}
+
+/* Does the forking thread hold the collector lock: is it inside one of its
+ * own finalizers? */
+static bool
+collecting_here(const struct gyre_heap *heap)
+{
+    const struct mutator *self = self_in(heap);
+    return self != NULL && heap->collector.holder == self;
+}
+
+static void
+before_fork(void)
+{
+    struct gyre_heap *heap;
+    pthread_mutex_lock(&heaps_lock);
+    for (heap = heaps; heap != NULL; heap = heap->next) {
+        struct mutator *self = self_in(heap);
+        bool waits = self != NULL && !gyre_thread_is_detached(&self->fast);
+        bool online;
+        heap->fork_nested = collecting_here(heap);
+        if (waits)
+            gyre_detach_for_wait(self);
+        online = rcu_process_reader_pause();
+        if (!heap->fork_nested)
+            pthread_mutex_lock(&heap->collector.lock);
+        pthread_mutex_lock(&heap->collector.grace_lock);
+        rcu_process_reader_resume(online);
+        if (waits)
+            gyre_return_from_wait(self);
+        heap->fork_stopped =
+            gyre_world_stop(
+                &heap->world, self != NULL ? &self->part : NULL,
+                heap_option(heap, GYRE_OPT_THREAD_STOP_TIMEOUT)) == GYRE_OK;
+        pthread_mutex_lock(&heap->collector.thread_lock);
+        pthread_mutex_lock(&heap->report.lock);
+        pthread_mutex_lock(&heap->memory.page_lock);
+    }
+}
+
+static void
+after_fork_parent(void)
+{
+    struct gyre_heap *heap;
+    for (heap = heaps; heap != NULL; heap = heap->next) {
+        pthread_mutex_unlock(&heap->memory.page_lock);
+        pthread_mutex_unlock(&heap->report.lock);
+        pthread_mutex_unlock(&heap->collector.thread_lock);
+        if (heap->fork_stopped)
+            gyre_world_resume(&heap->world);
+        pthread_mutex_unlock(&heap->collector.grace_lock);
+        if (!heap->fork_nested)
+            pthread_mutex_unlock(&heap->collector.lock);
+    }
+    pthread_mutex_unlock(&heaps_lock);
+}
+
+/* What threads had at hand that the child does not have: their pages are
+ * abandoned, their staged entries drained, their dead released. */
+static void
+bury_threads(struct gyre_heap *heap, struct mutator *self)
+{
+    struct participant *part;
+    for (part = gyre_load_relaxed(&heap->world.participants); part != NULL;
+         part = part->next) {
+        struct mutator *other = mutator_of_part(part);
+        if (other == self)
+            continue;
+        gyre_object_thread_inherit(self, other);
+        gyre_memory_thread_leave(&other->fast);
+    }
+    gyre_cascade_run(self, true);
+}
+
+static void
+after_fork_child(void)
+{
+    struct gyre_heap *heap;
+    pthread_mutex_init(&heaps_lock, NULL);
+    for (heap = heaps; heap != NULL; heap = heap->next) {
+        struct mutator *self = self_in(heap);
+        struct gyre_thread *internal = NULL;
+        bool nested = heap->fork_nested;
+        bool detached =
+            self != NULL && gyre_thread_is_detached(&self->fast);
+        pthread_mutex_init(&heap->memory.page_lock, NULL);
+        gyre_report_heap_forked(heap);
+        for (unsigned i = 0; i < WEAK_SHARDS; i++)
+            pthread_mutex_init(&heap->object.weak[i].lock, NULL);
+        gyre_world_after_fork_child(&heap->world,
+                                    self != NULL ? &self->part : NULL);
+        gyre_collector_after_fork_child(heap, nested ? self : NULL);
+        if (detached)
+            gyre_participant_return(&self->part);
+        GYRE_CHECK(heap->fork_stopped,
+                   "fork: the threads of a heap did not stop in time; the "
+                   "child can't use it");
+        if (self == NULL && gyre_self == NULL &&
+            gyre_thread_attach_internal(heap, &internal) == GYRE_OK)
+            self = mutator_of(internal);
+        if (self != NULL)
+            bury_threads(heap, self);
+        if (detached)
+            gyre_detach_for_wait(self);
+        if (internal != NULL)
+            gyre_thread_leave(internal);
+    }
+}
+
+static void
+register_fork(void)
+{
+    pthread_atfork(before_fork, after_fork_parent, after_fork_child);
+}
+
+static void
+list_heap(struct gyre_heap *heap)
+{
+    pthread_mutex_lock(&heaps_lock);
+    heap->next = heaps;
+    heaps = heap;
+    pthread_mutex_unlock(&heaps_lock);
+}
+
+static void
+unlist_heap(struct gyre_heap *heap)
+{
+    struct gyre_heap **at = &heaps;
+    pthread_mutex_lock(&heaps_lock);
+    while (*at != heap)
+        at = &(*at)->next;
+    *at = heap->next;
+    pthread_mutex_unlock(&heaps_lock);
+}
+
+/* ---- create ---- */
+
+enum gyre_status
+gyre_heap_create(const char *options, struct gyre_heap **out)
+{
+    struct gyre_heap *heap;
+    enum gyre_status status;
+    uint32_t numbers;
+    *out = NULL;
+    pthread_once(&fork_once, register_fork);
+    heap = mmap(NULL, sizeof *heap, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (heap == MAP_FAILED)
+        return GYRE_ERR_NOMEM;
+    status = gyre_report_heap_init(heap);
+    if (status != GYRE_OK)
+        goto unmap;
+    status = gyre_options_init(heap, options);
+    if (status != GYRE_OK)
+        goto destroy_report;
+    status = gyre_memory_heap_init(heap);
+    if (status != GYRE_OK)
+        goto destroy_report;
+    status = gyre_object_heap_init(heap);
+    if (status != GYRE_OK)
+        goto destroy_memory;
+    status = gyre_collector_init(heap);
+    if (status != GYRE_OK)
+        goto destroy_object;
+    numbers = (uint32_t)heap_option(heap, GYRE_OPT_THREAD_NUMBERS);
+    status = gyre_world_init(&heap->world, numbers, answer_for, heap);
+    if (status != GYRE_OK)
+        goto destroy_collector;
+    heap->by_number_bytes = (numbers + 1) * sizeof *heap->by_number;
+    heap->by_number = gyre_memory_table_new(heap, heap->by_number_bytes);
+    if (heap->by_number == NULL) {
+        status = GYRE_ERR_NOMEM;
+        goto destroy_world;
+    }
+    list_heap(heap);
+    *out = heap;
+    return GYRE_OK;
+
+destroy_world:
+    gyre_world_destroy(&heap->world);
+destroy_collector:
+    gyre_collector_destroy(heap);
+destroy_object:
+    gyre_object_heap_destroy(heap);
+destroy_memory:
+    gyre_memory_heap_destroy(heap);
+destroy_report:
+    gyre_report_heap_destroy(heap);
+unmap:
+    munmap(heap, sizeof *heap);
+    return status;
+}
+
+/* ---- destroy ---- */
+
+static void
+dealloc_page(struct page *page, void *arg)
+{
+    (void)arg;
+    for (uint32_t i = 0; i < page->fresh; i++) {
+        struct gyre_object *obj =
+            (struct gyre_object *)(page->blocks +
+                                   (size_t)i * page->fast.block_size);
+        const struct gyre_type *type;
+        if (!word0_is_object(gyre_load_relaxed(&obj->word0)) ||
+            (gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_DEAD))
+            continue;
+        type = gyre_type_of(obj);
+        if ((type->traits & TYPE_DEALLOCS) && !gyre_is_weakref(obj))
+            type->dealloc(obj);
+    }
+}
+
+static bool
+has_attached_threads(struct gyre_heap *heap)
+{
+    bool any;
+    pthread_mutex_lock(&heap->world.lock);
+    any = heap->world.attached > heap->world.attached_internal;
+    pthread_mutex_unlock(&heap->world.lock);
+    return any;
+}
+
+static void
+free_mutators(struct gyre_heap *heap)
+{
+    /* relaxed: the last thread of the heap */
+    struct participant *part = gyre_load_relaxed(&heap->world.participants);
+    while (part != NULL) {
+        struct mutator *mutator = mutator_of_part(part);
+        part = part->next;
+        gyre_memory_table_delete(heap, mutator, sizeof *mutator);
+    }
+}
+
+enum gyre_status
+gyre_heap_destroy(struct gyre_heap *heap)
+{
+    struct gyre_thread *self;
+    if (has_attached_threads(heap) || gyre_self != NULL)
+        return GYRE_ERR_STATE;
+    gyre_collector_stop(heap);
+    /* A thread of our own: orphans are merged, deallocs may free memory. */
+    if (gyre_thread_attach_internal(heap, &self) == GYRE_OK) {
+        (void)gyre_quiesce(heap);
+        gyre_memory_each_page(heap, (1u << GYRE_PAGE_CONTAINER) |
+                                        (1u << GYRE_PAGE_LEAF),
+                              dealloc_page, NULL);
+        gyre_thread_leave(self);
+    }
+    unlist_heap(heap);
+    free_mutators(heap);
+    gyre_memory_table_delete(heap, heap->by_number, heap->by_number_bytes);
+    gyre_world_destroy(&heap->world);
+    gyre_collector_destroy(heap);
+    gyre_object_heap_destroy(heap);
+    gyre_memory_heap_destroy(heap);
+    gyre_report_heap_destroy(heap);
+    munmap(heap, sizeof *heap);
+    return GYRE_OK;
+}

@@ -1,0 +1,94 @@
+/* Empty pages: given back at once, or after a grace period when a stray
+ * reader may still look at their blocks, or when a collection is open.
+ * Any thread; takes the page lock. Design: docs/design/memory.md .mem.stable */
+#include "../heap.h"
+#include "page.h"
+
+/* Page lock held. */
+static void
+retiring_push(struct memory_heap *memory, struct page *page)
+{
+    page_set_owner(page, NULL);
+    page_set_state(page, PAGE_RETIRING);
+    /* An open collection knows the page, and changes its stamps itself. */
+    if (memory->pinned == 0)
+        segment_of(page)->stamps[page_index(page)] = 0;
+    page_list_push(&memory->retiring, page);
+    /* relaxed: written under the lock; readers want a hint */
+    gyre_store_relaxed(&memory->retiring_pages,
+                       gyre_load_relaxed(&memory->retiring_pages) +
+                           span_page_count(page));
+}
+
+void
+gyre_page_dispose(struct gyre_heap *heap, struct page *page)
+{
+    struct memory_heap *memory = &heap->memory;
+    GYRE_ASSERT(page->head == page && page->next == NULL);
+    if (!gyre_page_needs_grace(heap, page)) {
+        gyre_segment_give(heap, page);
+        return;
+    }
+    pthread_mutex_lock(&memory->page_lock);
+    retiring_push(memory, page);
+    pthread_mutex_unlock(&memory->page_lock);
+}
+
+struct page *
+gyre_memory_retiring_take(struct gyre_heap *heap)
+{
+    struct memory_heap *memory = &heap->memory;
+    struct page *list = NULL;
+    pthread_mutex_lock(&memory->page_lock);
+    if (memory->pinned == 0) {
+        list = memory->retiring;
+        /* relaxed, both: written under the lock */
+        gyre_store_relaxed(&memory->retiring, (struct page *)NULL);
+        gyre_store_relaxed(&memory->retiring_pages, 0);
+    }
+    pthread_mutex_unlock(&memory->page_lock);
+    return list;
+}
+
+void
+gyre_memory_retiring_release(struct gyre_heap *heap, struct page *list)
+{
+    struct memory_heap *memory = &heap->memory;
+    while (list != NULL) {
+        struct page *page = list;
+        bool pinned;
+        list = page->next;
+        page->next = page->prev = NULL;
+        /* A collection may have opened meanwhile: back in the queue then. */
+        pthread_mutex_lock(&memory->page_lock);
+        pinned = memory->pinned > 0;
+        if (pinned)
+            retiring_push(memory, page);
+        pthread_mutex_unlock(&memory->page_lock);
+        if (!pinned)
+            gyre_segment_give(heap, page);
+    }
+}
+
+static void
+pin_add(struct gyre_heap *heap, uint64_t difference)
+{
+    struct memory_heap *memory = &heap->memory;
+    pthread_mutex_lock(&memory->page_lock);
+    GYRE_ASSERT(memory->pinned + difference < UINT64_MAX / 2);
+    /* relaxed: written under the lock; see gyre_page_needs_grace() */
+    gyre_store_relaxed(&memory->pinned, memory->pinned + difference);
+    pthread_mutex_unlock(&memory->page_lock);
+}
+
+void
+gyre_memory_pin(struct gyre_heap *heap)
+{
+    pin_add(heap, 1);
+}
+
+void
+gyre_memory_unpin(struct gyre_heap *heap)
+{
+    pin_add(heap, UINT64_MAX);
+}

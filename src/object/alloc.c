@@ -1,0 +1,77 @@
+/* Making objects when no block is at hand, and objects with items.
+ * Design: docs/design/object.md .object */
+#include "../heap.h"
+
+static enum gyre_page_kind
+kind_of(const struct gyre_type *type)
+{
+    return type->traits & TYPE_TRACKED ? GYRE_PAGE_CONTAINER : GYRE_PAGE_LEAF;
+}
+
+/* Give a block its header. The body is cleared already. */
+static void
+object_be_born(struct gyre_thread *self, struct gyre_object *obj,
+               const struct gyre_type *type)
+{
+    /* relaxed, both: the block is ours. Until here word 1 read dead, and it
+     * is written first, so a stray reader never sees a live word behind a
+     * type that was not stored. */
+    gyre_store_relaxed((gyre_rc_word *)&obj->rc_local, self->birth_rc);
+    gyre_store_relaxed(&obj->word0, type->header + self->birth_stamp);
+}
+
+static void *
+allocate(const struct gyre_type *type, size_t size)
+{
+    struct gyre_thread *self = gyre_self;
+    enum gyre_page_kind kind = kind_of(type);
+    struct gyre_object *obj;
+    bool zeroed = false;
+    GYRE_CHECK(self != NULL, "gyre_new: this thread is not attached");
+    GYRE_CHECK(type->traits & TYPE_READY,
+               "gyre_new: type %s has not been through gyre_type_ready()",
+               type->name);
+    if (size > GYRE_SMALL_MAX) {
+        obj = gyre_memory_alloc_large(self, kind, size, &zeroed);
+    } else {
+        uint32_t index = gyre_alloc_index(kind, gyre_size_class(size));
+        obj = gyre_memory_alloc(self, index);
+    }
+    if (kind == GYRE_PAGE_CONTAINER)
+        gyre_collector_note_births(mutator_of(self));
+    if (obj == NULL)
+        return NULL;
+    if (!zeroed)
+        memset(obj + 1, 0, size - sizeof *obj);
+    return obj;
+}
+
+void *
+gyre_new_slow(const struct gyre_type *type, size_t size)
+{
+    struct gyre_object *obj = allocate(type, size);
+    if (obj != NULL)
+        object_be_born(gyre_self, obj, type);
+    return obj;
+}
+
+void *
+gyre_new_items(const struct gyre_type *type, size_t count)
+{
+    struct gyre_var_object *obj;
+    size_t bytes;
+    if (__builtin_mul_overflow((size_t)type->item_size, count, &bytes) ||
+        __builtin_add_overflow(bytes, (size_t)type->size, &bytes) ||
+        bytes > SIZE_MAX / 2) {
+        gyre_set_last_status(GYRE_ERR_ARGUMENT);
+        return NULL;
+    }
+    obj = allocate(type, bytes);
+    if (obj == NULL)
+        return NULL;
+    /* before the header: whoever sees the object sees its count */
+    if (type->item_size != 0)
+        obj->count = count;
+    object_be_born(gyre_self, &obj->head, type);
+    return obj;
+}

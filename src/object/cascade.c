@@ -1,0 +1,247 @@
+/* Death by counts: an object releases what it held, which may kill further
+ * objects, without recursion and without memory that could run out.
+ *
+ * The dead wait in a small stack; when that is full they are linked through
+ * their first slot, whose reference is given up when they are linked. Types
+ * that keep references in storage of their own, and so have no slot, wait in
+ * a list in raw memory. Design: docs/design/refcount.md .rc.cascade */
+#include "../../threads/yield.h"
+#include "../heap.h"
+
+/* ---- releasing one object ---- */
+
+static void
+release_array(struct gyre_array *array)
+{
+    struct gyre_array_buffer *buffer = array->buffer;
+    if (buffer == NULL)
+        return;
+    array->buffer = NULL;
+    array->size = 0;
+    for (size_t i = 0; i < buffer->capacity; i++)
+        if (buffer->items[i].ref != NULL)
+            gyre_decref(buffer->items[i].ref);
+    gyre_mem_retire(buffer);
+}
+
+static void
+release_slot(struct gyre_slot *slot)
+{
+    struct gyre_object *ref = slot->ref;
+    if (ref != NULL) {
+        slot->ref = NULL;
+        gyre_decref(ref);
+    }
+}
+
+static void
+release_tables(struct gyre_object *obj, const struct gyre_type *type)
+{
+    for (uint32_t i = 0; i < type->slot_count; i++)
+        release_slot((struct gyre_slot *)((char *)obj + type->slots[i]));
+    if (type->item_slot) {
+        char *item = (char *)obj + type->size;
+        size_t count = ((struct gyre_var_object *)obj)->count;
+        for (; count > 0; count--, item += type->item_size)
+            release_slot((struct gyre_slot *)item);
+    }
+    for (uint32_t i = 0; i < type->array_count; i++)
+        release_array((struct gyre_array *)((char *)obj + type->arrays[i]));
+}
+
+void
+gyre_object_bury(struct mutator *self, struct gyre_object *obj)
+{
+    const struct gyre_type *type = gyre_type_of(obj);
+    if (type->traits & TYPE_DEALLOCS)
+        type->dealloc(obj);
+    memory_block_free(&self->fast, obj);
+}
+
+/* Release everything a dead object held, then the object. */
+static void
+process(struct mutator *self, struct gyre_object *obj)
+{
+    const struct gyre_type *type = gyre_type_of(obj);
+    if (GYRE_UNLIKELY(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_WEAK))
+        gyre_weak_clear(self, obj, true);
+    if (type->traits & TYPE_HAS_SLOTS)
+        release_tables(obj, type);
+    if (type->clear != NULL)
+        type->clear(obj);
+    gyre_object_bury(self, obj);
+}
+
+/* ---- the dead that wait ---- */
+
+/* Where a dead object keeps the link to the next, and what has to be given
+ * up first: its first slot's reference. NULL: nowhere. */
+static struct gyre_object **
+link_place(struct gyre_object *obj, const struct gyre_type *type)
+{
+    if (type->slot_count > 0)
+        return &((struct gyre_slot *)((char *)obj + type->slots[0]))->ref;
+    if (type->item_slot && ((struct gyre_var_object *)obj)->count > 0)
+        return &((struct gyre_slot *)((char *)obj + type->size))->ref;
+    return NULL;
+}
+
+static void
+wait_linked(struct mutator *self, struct gyre_object *obj,
+            struct gyre_object **place)
+{
+    struct object_thread *mine = &self->object;
+    struct gyre_object *ref = *place;
+    *place = mine->cascade_linked;
+    mine->cascade_linked = obj;
+    /* Giving up `ref` may make it wait here as well: not deeper in the
+     * stack but in the loop of the outermost call. */
+    if (mine->unwinding) {
+        mine->unwound = ref;
+        return;
+    }
+    mine->unwinding = true;
+    while (ref != NULL) {
+        mine->unwound = NULL;
+        gyre_decref(ref);
+        ref = mine->unwound;
+    }
+    mine->unwinding = false;
+}
+
+/* Last resort when a type without slots finds no memory for the list: the
+ * collector's next stop finds the dead by its page. */
+static void
+wait_lost(struct mutator *self, struct gyre_object *obj)
+{
+    struct gyre_heap *heap = self->fast.heap;
+    /* relaxed: the object is ours; read in a stop */
+    gyre_store_relaxed(&obj->rc_shared, gyre_load_relaxed(&obj->rc_shared) |
+                                            GYRE_RC_QUEUED);
+    gyre_store_relaxed(&page_of(obj)->lost_queue, 1);
+    gyre_store_relaxed(&heap->object.lost_queued, 1);
+    gyre_collector_ask(heap, GYRE_GEN_YOUNG);
+}
+
+void
+gyre_cascade_defer(struct mutator *self, struct gyre_object *obj)
+{
+    struct object_thread *mine = &self->object;
+    struct gyre_object **place;
+    if (GYRE_LIKELY(mine->cascade_count < CASCADE_STACK)) {
+        mine->cascade[mine->cascade_count++] = obj;
+        return;
+    }
+    place = link_place(obj, gyre_type_of(obj));
+    if (place != NULL)
+        wait_linked(self, obj, place);
+    else if (!gyre_object_list_push(&mine->cascade_list, obj))
+        wait_lost(self, obj);
+}
+
+static struct gyre_object *
+take_waiting(struct object_thread *mine)
+{
+    struct gyre_object *obj;
+    if (mine->cascade_count > 0)
+        return mine->cascade[--mine->cascade_count];
+    if ((obj = mine->cascade_linked) != NULL) {
+        struct gyre_object **place = link_place(obj, gyre_type_of(obj));
+        mine->cascade_linked = *place;
+        *place = NULL;
+        return obj;
+    }
+    if (mine->cascade_list.count > 0)
+        return mine->cascade_list.items[--mine->cascade_list.count];
+    return NULL;
+}
+
+bool
+gyre_cascade_is_empty(const struct mutator *self)
+{
+    return self->object.cascade_count == 0 &&
+           self->object.cascade_linked == NULL &&
+           self->object.cascade_list.count == 0;
+}
+
+void
+gyre_cascade_inherit(struct mutator *self, struct mutator *other)
+{
+    struct gyre_object *obj;
+    while ((obj = other->object.cascade_linked) != NULL) {
+        struct gyre_object **place = link_place(obj, gyre_type_of(obj));
+        other->object.cascade_linked = *place;
+        *place = NULL;
+        gyre_cascade_defer(self, obj);
+    }
+}
+
+void
+gyre_cascade_run(struct mutator *self, bool all)
+{
+    struct object_thread *mine = &self->object;
+    struct gyre_object *obj;
+    uint64_t budget;
+    if (mine->cascading || gyre_cascade_is_empty(self))
+        return;
+    budget = all ? 0 : heap_option(self->fast.heap, GYRE_OPT_CASCADE_BUDGET);
+    mine->cascading = true;
+    while ((obj = take_waiting(mine)) != NULL) {
+        process(self, obj);
+        if (budget > 0 && --budget == 0 && !gyre_cascade_is_empty(self)) {
+            count_one(&mine->counters.cascade_deferred);
+            gyre_participant_request(&self->part, REQUEST_PENDING);
+            break;
+        }
+    }
+    mine->cascading = false;
+}
+
+void
+gyre_cascade_push(struct mutator *self, struct gyre_object *obj)
+{
+    const struct gyre_type *type = gyre_type_of(obj);
+    /* The plain case by itself: one run of slots that turn out empty, no
+     * callback, no weak reference. */
+    if (GYRE_LIKELY((type->traits & (TYPE_RUN | TYPE_DEALLOCS)) == TYPE_RUN &&
+                    !(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_WEAK))) {
+        struct gyre_slot *slot =
+            (struct gyre_slot *)((char *)obj + type->first_slot);
+        uint32_t left = type->run_slots;
+        while (left > 0 && slot->ref == NULL)
+            slot++, left--;
+        if (left == 0) {
+            memory_block_free(&self->fast, obj);
+            return;
+        }
+    }
+    gyre_cascade_defer(self, obj);
+    if (!self->object.cascading)
+        gyre_cascade_run(self, false);
+}
+
+/* ---- lists of objects ---- */
+
+bool
+gyre_object_list_push(struct object_list *list, struct gyre_object *obj)
+{
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity == 0 ? 64 : list->capacity * 2;
+        struct gyre_object **items =
+            gyre_mem_realloc(list->items, capacity * sizeof *items);
+        if (items == NULL)
+            return false;
+        list->items = items;
+        list->capacity = capacity;
+    }
+    list->items[list->count++] = obj;
+    return true;
+}
+
+void
+gyre_object_list_free(struct object_list *list)
+{
+    gyre_mem_free(list->items);
+    list->items = NULL;
+    list->count = list->capacity = 0;
+}

@@ -1,0 +1,106 @@
+/* Finalizers and callbacks of weak references: run by the runtime's rules,
+ * once, with the object whole, at the outermost safepoint.
+ * Design: docs/design/weakref.md .final */
+#include "../fault.h"
+#include "../heap.h"
+#include "weakref.h"
+
+bool
+gyre_finalizer_claim(struct gyre_object *obj)
+{
+    if (gyre_load_relaxed(&obj->word0) & GYRE_WORD0_FINALIZED)
+        return false;
+    if (FAULT_DUE(FAULT_FINALIZER_TWICE, 3))
+        return true;
+    /* relaxed: of those that race here one wins; the object's contents are
+     * ordered by its count. */
+    return (gyre_fetch_or_relaxed(&obj->word0, GYRE_WORD0_FINALIZED) &
+            GYRE_WORD0_FINALIZED) == 0;
+}
+
+static void
+finalize_now(struct mutator *self, struct gyre_object *obj)
+{
+    count_one(&self->object.counters.finalizers_run);
+    self->object.in_callback++;
+    gyre_type_of(obj)->finalize(obj);
+    self->object.in_callback--;
+    gyre_decref(obj);
+}
+
+void
+gyre_finalizer_push(struct mutator *self, struct gyre_object *obj)
+{
+    if (gyre_type_of(obj)->traits & TYPE_PROMPT) {
+        finalize_now(self, obj);
+        return;
+    }
+    if (!gyre_object_list_push(&self->object.pending, obj)) {
+        /* No memory to remember it: back to how it was, with the reference
+         * as a merge queue's that has no entry. The next stop merges it,
+         * finds the last reference going and asks again. */
+        gyre_fetch_and_relaxed(&obj->word0, ~GYRE_WORD0_FINALIZED);
+        gyre_merge_lose(self, obj);
+        return;
+    }
+    gyre_participant_request(&self->part, REQUEST_PENDING);
+}
+
+/* Callbacks of weak references that still somebody holds. */
+static bool
+run_callbacks(struct mutator *self)
+{
+    struct object_thread *mine = &self->object;
+    bool ran = false;
+    while (mine->callbacks != NULL) {
+        struct gyre_weakref *ref = (struct gyre_weakref *)mine->callbacks;
+        mine->callbacks = ref->due;
+        ref->due = NULL;
+        /* Ours the last reference: the weak reference died with its target
+         * or after it, and nobody is there to be told. */
+        if (gyre_object_count(&ref->head) > 1 &&
+            !FAULT_DUE(FAULT_WEAK_CALLBACK_LOST, 3)) {
+            count_one(&mine->counters.weak_callbacks_run);
+            ref->callback(&ref->head, ref->arg);
+            if (FAULT_DUE(FAULT_WEAK_CALLBACK_TWICE, 3))
+                ref->callback(&ref->head, ref->arg);
+            ran = true;
+        }
+        gyre_decref(&ref->head);
+    }
+    return ran;
+}
+
+void
+gyre_finalizer_inherit(struct mutator *self, struct mutator *other)
+{
+    struct gyre_object *due = other->object.callbacks;
+    other->object.callbacks = NULL;
+    while (due != NULL) {
+        struct gyre_weakref *ref = (struct gyre_weakref *)due;
+        due = ref->due;
+        ref->due = self->object.callbacks;
+        self->object.callbacks = &ref->head;
+    }
+}
+
+bool
+gyre_finalizers_run(struct mutator *self)
+{
+    struct object_thread *mine = &self->object;
+    bool ran = false;
+    if (mine->in_callback > 0)
+        return false;
+    mine->in_callback = 1;
+    while (mine->pending.count > 0 || mine->callbacks != NULL) {
+        ran |= run_callbacks(self);
+        if (mine->pending.count > 0) {
+            struct gyre_object *obj =
+                mine->pending.items[--mine->pending.count];
+            finalize_now(self, obj);
+            ran = true;
+        }
+    }
+    mine->in_callback = 0;
+    return ran;
+}

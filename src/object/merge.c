@@ -1,0 +1,321 @@
+/* Merge queues: references that other threads gave up, on their way to the
+ * object's owner, who adds the two halves of its count together.
+ *
+ * A pusher gathers entries for one owner in a chunk of its own, and
+ * publishes the chunk when it is full, for another owner, and before it may
+ * be waited for: at safepoints, before it detaches, leaves. A chunk is
+ * pushed first, then the owner's state is looked at; an owner that is
+ * detached or gone is claimed and its queue drained for it.
+ * Design: docs/design/refcount.md .rc.queue .rc.orphan */
+#include "../../threads/yield.h"
+#include "../fault.h"
+#include "../heap.h"
+
+/* ---- one object ---- */
+
+/* The word of a queued object after its halves were added, or, when they
+ * were added before, after the queue's reference is gone. */
+static uint32_t
+without_queue(uint32_t shared, int32_t local_count, int32_t *count)
+{
+    uint32_t flags = rc_flags_of(shared) &
+                     ~(uint32_t)(GYRE_RC_QUEUED | GYRE_RC_IS_ARMED);
+    *count = gyre_rc_shared_count(shared);
+    if (*count < RC_SATURATED)
+        *count += local_count - 1;
+    return rc_shared_of(*count, flags | GYRE_RC_MERGED);
+}
+
+/* Merge `obj`, which was popped from its owner's queue, or whose entry was
+ * lost. The caller speaks for the owner; what dies goes to `worker`. */
+static void
+merge_halves(struct mutator *worker, struct gyre_object *obj)
+{
+    uint32_t local = gyre_load_relaxed(&obj->rc_local);
+    uint32_t shared = gyre_load_relaxed(&obj->rc_shared);
+    uint32_t next;
+    int32_t local_count = 0, count;
+    bool finalize = false, asked = false;
+    GYRE_CHECK(shared & GYRE_RC_QUEUED,
+               "merge: object %p came out of a queue and is not queued",
+               (void *)obj);
+    /* It may have been merged since, by its owner's last local reference:
+     * then only the queue's reference goes (CPython issue 152276). */
+    if (!(shared & GYRE_RC_MERGED) && rc_owner_is_thread(local)) {
+        local_count = rc_local_count(local);
+        if (!FAULT(FAULT_MERGE_ORDER))
+            /* release; pairs: gyre_decref_shared(). As in
+             * give_up_ownership(): before the merged word can be seen. */
+            gyre_store_release(&obj->rc_local, GYRE_RC_NOBODY);
+    }
+    GYRE_YIELD_POINT("merge halves");
+    do {
+        next = without_queue(shared, local_count, &count);
+        if (count == 0 && !asked) {
+            asked = true;
+            finalize = (gyre_type_of(obj)->traits & TYPE_FINALIZES) != 0 &&
+                       gyre_finalizer_claim(obj);
+        }
+        if (finalize)
+            next = rc_shared_of(count + 1, rc_flags_of(next));
+        else if (count == 0)
+            next = GYRE_RC_DEAD | (shared & GYRE_RC_WEAK);
+        GYRE_CHECK(count >= 0, "merge: %s object %p has a count below zero",
+                   gyre_type_of(obj)->name, (void *)obj);
+        /* acq_rel; pairs: gyre_decref_shared() */
+    } while (!gyre_cas_weak_acq_rel(&obj->rc_shared, &shared, next));
+    if (FAULT(FAULT_MERGE_ORDER) && local_count != 0 && !finalize) {
+        GYRE_YIELD_POINT("merge order fault");
+        gyre_store_relaxed(&obj->rc_local, GYRE_RC_NOBODY);
+    }
+    if (finalize)
+        gyre_finalizer_push(worker, obj);
+    else if (count == 0)
+        gyre_cascade_defer(worker, obj);
+}
+
+/* ---- chunks ---- */
+
+static struct queue_chunk *
+chunk_new(struct mutator *self)
+{
+    struct queue_chunk *chunk = self->object.spare;
+    if (chunk != NULL)
+        self->object.spare = NULL;
+    else
+        chunk = gyre_mem_alloc(sizeof *chunk);
+    if (chunk != NULL) {
+        chunk->next = NULL;
+        chunk->count = 0;
+    }
+    return chunk;
+}
+
+static void
+chunk_done(struct mutator *self, struct queue_chunk *chunk)
+{
+    if (self->object.spare == NULL)
+        self->object.spare = chunk;
+    else
+        gyre_mem_free(chunk);
+}
+
+static uint64_t
+merge_chunks(struct mutator *worker, struct queue_chunk *chunk)
+{
+    uint64_t merged = 0;
+    while (chunk != NULL) {
+        struct queue_chunk *next = chunk->next;
+        for (size_t i = 0; i < chunk->count; i++) {
+            if (i + 4 < chunk->count)
+                __builtin_prefetch(chunk->entries[i + 4], 1);
+            merge_halves(worker, chunk->entries[i]);
+        }
+        merged += chunk->count;
+        chunk_done(worker, chunk);
+        chunk = next;
+    }
+    return merged;
+}
+
+static struct queue_chunk *
+queue_take(struct mutator *owner)
+{
+    /* relaxed first: most looks find nothing, and a push that this misses
+     * has set the owner's request. */
+    if (gyre_load_relaxed(&owner->object.queue) == NULL)
+        return NULL;
+    /* seq_cst; pairs: queue_push(). The chunks' contents are visible. Takes
+     * all, so no ABA. */
+    return gyre_exchange_seq_cst(&owner->object.queue, NULL);
+}
+
+static void
+queue_push(struct mutator *owner, struct queue_chunk *chunk)
+{
+    struct queue_chunk *head = gyre_load_relaxed(&owner->object.queue);
+    do {
+        chunk->next = head;
+        GYRE_YIELD_POINT("queue push");
+        /* seq_cst; pairs: queue_take(), gyre_merge_look_again(). Before our
+         * look at the owner's state. */
+    } while (!gyre_cas_seq_cst(&owner->object.queue, &head, chunk));
+}
+
+bool
+gyre_merge_queue_is_empty(struct mutator *self)
+{
+    /* seq_cst; pairs: queue_push(). After the state was published. */
+    return gyre_load_seq_cst(&self->object.queue) == NULL;
+}
+
+/* Drain the queue of one who can't, for as long as entries come in. */
+static void
+drain_absent(struct mutator *self, struct mutator *owner)
+{
+    while (!gyre_merge_queue_is_empty(owner) &&
+           gyre_participant_claim(&owner->part)) {
+        gyre_merge_drain_for(self, owner);
+        gyre_participant_release(&owner->part);
+        /* and look again: who pushed while we held the claim has left */
+    }
+    gyre_cascade_run(self, false);
+}
+
+void
+gyre_merge_publish(struct mutator *self)
+{
+    struct queue_chunk *chunk = self->object.staging;
+    struct mutator *owner = self->object.staging_for;
+    if (chunk == NULL)
+        return;
+    self->object.staging = NULL;
+    self->object.staging_for = NULL;
+    queue_push(owner, chunk);
+    gyre_participant_request(&owner->part, REQUEST_MERGE);
+    drain_absent(self, owner);
+}
+
+/* No memory for an entry: the object keeps QUEUED and the reference, and the
+ * collector's next stop finds it by its page. A decref never fails. */
+static void
+note_lost(struct mutator *self, struct gyre_object *obj)
+{
+    struct object_heap *heap = &self->fast.heap->object;
+    /* relaxed: read in a stop */
+    gyre_store_relaxed(&page_of(obj)->lost_queue, 1);
+    gyre_store_relaxed(&heap->lost_queued, 1);
+    gyre_collector_ask(self->fast.heap, GYRE_GEN_YOUNG);
+}
+
+void
+gyre_merge_lose(struct mutator *self, struct gyre_object *obj)
+{
+    /* relaxed: the reference stays what it was, whoever counts it */
+    if (gyre_fetch_or_relaxed(&obj->rc_shared, GYRE_RC_QUEUED) &
+        GYRE_RC_QUEUED)
+        gyre_decref(obj); /* a queue has one already: ours is not the last */
+    else
+        note_lost(self, obj);
+}
+
+void
+gyre_merge_queue(struct mutator *self, struct gyre_object *obj,
+                 uint32_t number)
+{
+    struct mutator *owner = mutator_by_number(self->fast.heap, number);
+    struct object_thread *mine = &self->object;
+    GYRE_CHECK(owner != NULL, "decref: object %p has owner %u, who is nobody",
+               (void *)obj, number);
+    count_one(&mine->counters.queued);
+    if (mine->staging_for != owner ||
+        mine->staging->count == QUEUE_CHUNK_ENTRIES) {
+        gyre_merge_publish(self);
+        /* Publishing may have run a cascade that staged something anew. */
+        while (mine->staging != NULL)
+            gyre_merge_publish(self);
+        mine->staging = chunk_new(self);
+        if (mine->staging == NULL) {
+            note_lost(self, obj);
+            return;
+        }
+        mine->staging_for = owner;
+        /* so that the next poll publishes what is left of it */
+        gyre_participant_request(&self->part, REQUEST_PENDING);
+    }
+    mine->staging->entries[mine->staging->count++] = obj;
+}
+
+void
+gyre_merge_drain(struct mutator *self)
+{
+    struct queue_chunk *chunk = queue_take(self);
+    if (chunk != NULL) {
+        struct object_counters *counters = &self->object.counters;
+        uint64_t merged = merge_chunks(self, chunk);
+        gyre_store_relaxed(&counters->merges,
+                           gyre_load_relaxed(&counters->merges) + merged);
+    }
+}
+
+void
+gyre_merge_drain_for(struct mutator *self, struct mutator *other)
+{
+    struct queue_chunk *chunk = queue_take(other);
+    if (chunk != NULL) {
+        struct object_counters *counters = &self->object.counters;
+        uint64_t merged;
+        if (FAULT(FAULT_QUEUE_ENTRY_LOST) && chunk->count > 0 &&
+            gyre_load_relaxed(&other->part.claimed_from) == PART_GONE)
+            chunk->count--;
+        merged = merge_chunks(self, chunk);
+        gyre_store_relaxed(&counters->merges,
+                           gyre_load_relaxed(&counters->merges) + merged);
+        gyre_store_relaxed(&counters->merges_by_proxy,
+                           gyre_load_relaxed(&counters->merges_by_proxy) +
+                               merged);
+    }
+}
+
+void
+gyre_merge_look_again(struct mutator *self, struct mutator *worker)
+{
+    drain_absent(worker, self);
+}
+
+void
+gyre_merge_drain_of(struct mutator *self, struct mutator *other)
+{
+    struct queue_chunk *staged = other->object.staging;
+    other->object.staging = NULL;
+    other->object.staging_for = NULL;
+    if (staged != NULL)
+        merge_chunks(self, staged);
+    gyre_merge_drain_for(self, other);
+}
+
+/* In a stop: every chunk, published or not. */
+void
+gyre_merge_drain_all(struct mutator *self)
+{
+    struct participant *part;
+    /* acquire; pairs: list_participant() */
+    for (part = gyre_load_acquire(&self->fast.heap->world.participants);
+         part != NULL; part = part->next)
+        gyre_merge_drain_of(self, mutator_of_part(part));
+}
+
+static void
+find_lost_in_page(struct page *page, void *arg)
+{
+    struct mutator *self = arg;
+    if (gyre_load_relaxed(&page->lost_queue) == 0)
+        return;
+    gyre_store_relaxed(&page->lost_queue, 0);
+    for (uint32_t i = 0; i < page->fresh; i++) {
+        struct gyre_object *obj =
+            (struct gyre_object *)(page->blocks +
+                                   (size_t)i * page->fast.block_size);
+        if (!word0_is_object(gyre_load_relaxed(&obj->word0)))
+            continue;
+        uint32_t shared = gyre_load_relaxed(&obj->rc_shared);
+        if ((shared & GYRE_RC_QUEUED) == 0)
+            continue;
+        if (shared & GYRE_RC_DEAD)
+            gyre_cascade_defer(self, obj);
+        else
+            merge_halves(self, obj);
+    }
+}
+
+void
+gyre_merge_find_lost(struct mutator *self)
+{
+    struct gyre_heap *heap = self->fast.heap;
+    if (gyre_load_relaxed(&heap->object.lost_queued) == 0)
+        return;
+    gyre_store_relaxed(&heap->object.lost_queued, 0);
+    gyre_memory_each_page(heap, (1u << GYRE_PAGE_CONTAINER) |
+                                    (1u << GYRE_PAGE_LEAF),
+                          find_lost_in_page, self);
+}

@@ -1,0 +1,96 @@
+/* Slots that several threads write, and what slot writers tell the
+ * collector. Design: docs/design/object.md .slot .slot.touch */
+#include "../../threads/yield.h"
+#include "../heap.h"
+
+void
+gyre_touch_slow(struct gyre_object *holder)
+{
+    /* relaxed: the collector reads the flag in a stop, and no safepoint lies
+     * between this and the write that it announces. */
+    gyre_fetch_and_relaxed(&holder->rc_shared, ~(uint32_t)GYRE_RC_IS_ARMED);
+}
+
+void
+gyre_check_slot(const struct gyre_object *holder,
+                const struct gyre_slot *slot)
+{
+    const struct gyre_type *type;
+    const char *start = (const char *)holder, *at = (const char *)slot;
+    gyre_check_reference(holder, "slot write");
+    type = gyre_type_of(holder);
+    if (at >= start && at < start + gyre_object_bytes(holder, type))
+        return;
+    for (uint32_t i = 0; i < type->array_count; i++) {
+        const struct gyre_array *array =
+            (const struct gyre_array *)(start + type->arrays[i]);
+        const struct gyre_array_buffer *buffer = array->buffer;
+        if (buffer != NULL && slot >= buffer->items &&
+            slot < buffer->items + buffer->capacity)
+            return;
+    }
+    GYRE_CHECK(type->trace != NULL,
+               "slot write: %p is no slot of the %s object %p",
+               (const void *)slot, type->name, (const void *)holder);
+}
+
+struct gyre_object *
+gyre_slot_exchange_shared(struct gyre_object *holder, struct gyre_slot *slot,
+                          struct gyre_object *value)
+{
+    if (GYRE_CHECKING)
+        gyre_check_slot(holder, slot);
+    if (value != NULL)
+        gyre_set_rc_flag(value, GYRE_RC_PUBLISHED);
+    gyre_touch(holder);
+    GYRE_YIELD_POINT("exchange shared");
+    /* acq_rel; pairs: gyre_slot_get_shared(), gyre_slot_exchange_shared().
+     * The body of `value` is visible to who finds it, and that of what comes
+     * out to us. */
+    return gyre_exchange_acq_rel(&slot->ref, value);
+}
+
+void
+gyre_slot_set_shared(struct gyre_object *holder, struct gyre_slot *slot,
+                     struct gyre_object *value)
+{
+    struct gyre_object *old;
+    if (value != NULL)
+        gyre_incref(value);
+    old = gyre_slot_exchange_shared(holder, slot, value);
+    if (old != NULL)
+        gyre_decref(old);
+}
+
+/* One try without a lock. False: the slot changed under us. */
+static bool
+get_unlocked(struct gyre_slot *slot, struct gyre_object **out)
+{
+    /* acquire; pairs: gyre_slot_exchange_shared() */
+    struct gyre_object *ref = gyre_load_acquire(&slot->ref);
+    *out = ref;
+    if (ref == NULL)
+        return true;
+    GYRE_YIELD_POINT("get shared");
+    if (!gyre_try_incref(ref))
+        return false;
+    /* acquire; pairs: gyre_slot_exchange_shared(). Still named: the slot's
+     * reference kept it alive when we took ours. .rc.try */
+    if (gyre_load_acquire(&slot->ref) == ref)
+        return true;
+    gyre_decref(ref);
+    return false;
+}
+
+struct gyre_object *
+gyre_slot_get_shared(struct gyre_object *holder, struct gyre_slot *slot)
+{
+    struct gyre_object *ref;
+    /* A miss means that a writer went past, so the readers as a whole lose
+     * only to progress made; no lock is needed for that, and writers take
+     * none that could keep them out. */
+    (void)holder;
+    while (!get_unlocked(slot, &ref))
+        ;
+    return ref;
+}

@@ -1,0 +1,96 @@
+/* Checking a type's declaration and working out what death and tracing need.
+ * Design: docs/design/object.md .object */
+#include "../heap.h"
+
+static bool
+inside(const struct gyre_type *type, uint32_t offset, size_t bytes)
+{
+    return offset >= sizeof(struct gyre_object) && offset % 8 == 0 &&
+           offset + bytes <= type->size;
+}
+
+static bool
+tables_fit(const struct gyre_type *type)
+{
+    for (uint32_t i = 0; i < type->slot_count; i++)
+        if (!inside(type, type->slots[i], sizeof(struct gyre_slot)))
+            return false;
+    for (uint32_t i = 0; i < type->array_count; i++)
+        if (!inside(type, type->arrays[i], sizeof(struct gyre_array)))
+            return false;
+    if (type->item_slot &&
+        (type->item_size < sizeof(struct gyre_slot) ||
+         type->item_size % 8 != 0 || type->size % 8 != 0))
+        return false;
+    return type->item_size == 0 ||
+           type->size >= sizeof(struct gyre_var_object);
+}
+
+/* Length of the run that the slots form, 0 when they form none. */
+static uint32_t
+slot_run(const struct gyre_type *type)
+{
+    for (uint32_t i = 1; i < type->slot_count; i++)
+        if (type->slots[i] != type->slots[i - 1] + sizeof(struct gyre_slot))
+            return 0;
+    return type->slot_count;
+}
+
+enum gyre_status
+gyre_type_ready(struct gyre_type *type)
+{
+    bool slots = type->slot_count > 0 || type->item_slot ||
+                 type->array_count > 0;
+    bool leaf = (type->flags & GYRE_TYPE_LEAF) != 0;
+    bool tracked = (type->flags & (GYRE_TYPE_LEAF | GYRE_TYPE_ACYCLIC)) == 0;
+    uint32_t traits = TYPE_READY;
+    if (type->name == NULL || type->size < sizeof(struct gyre_object) ||
+        (type->slot_count > 0 && type->slots == NULL) ||
+        (type->array_count > 0 && type->arrays == NULL) ||
+        !tables_fit(type) || (leaf && (slots || type->trace != NULL)) ||
+        ((uintptr_t)type & ~(uintptr_t)GYRE_WORD0_TYPE) != 0 ||
+        ((uintptr_t)type & 1) != 0)
+        return GYRE_ERR_ARGUMENT;
+    if (slots)
+        traits |= TYPE_HAS_SLOTS;
+    if (type->finalize != NULL)
+        traits |= TYPE_FINALIZES;
+    if (type->dealloc != NULL)
+        traits |= TYPE_DEALLOCS;
+    if (type->trace != NULL || type->clear != NULL)
+        traits |= TYPE_TRACES;
+    if (type->flags & GYRE_TYPE_FINALIZE_PROMPTLY)
+        traits |= TYPE_PROMPT;
+    if (tracked)
+        traits |= TYPE_TRACKED;
+    if (type->trace == NULL || type->clear != NULL)
+        traits |= TYPE_CLEARABLE;
+    /* gyre_new_sized() clears with the size its caller knows at compile
+     * time, so a type's size decides the class and nothing else may. */
+    bool large = type->size > GYRE_SMALL_MAX || type->item_size != 0;
+    type->alloc_index =
+        large ? GYRE_ALLOC_SLOWLY
+              : gyre_alloc_index(tracked ? GYRE_PAGE_CONTAINER
+                                         : GYRE_PAGE_LEAF,
+                                 gyre_size_class(type->size));
+    type->run_slots = slot_run(type);
+    type->first_slot = type->run_slots > 0 ? type->slots[0] : 0;
+    if (type->run_slots == type->slot_count && !type->item_slot &&
+        type->array_count == 0 && type->trace == NULL && type->clear == NULL)
+        traits |= TYPE_RUN;
+    type->header = (uintptr_t)type;
+    if (tracked && !(type->flags & GYRE_TYPE_TRACK_LATE))
+        type->header |= (uintptr_t)GYRE_WORD0_TRACKED;
+    type->traits = traits;
+    return GYRE_OK;
+}
+
+size_t
+gyre_object_bytes(const struct gyre_object *obj, const struct gyre_type *type)
+{
+    size_t bytes = type->size;
+    if (type->item_size != 0)
+        bytes += type->item_size *
+                 ((const struct gyre_var_object *)obj)->count;
+    return bytes;
+}

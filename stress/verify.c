@@ -1,0 +1,382 @@
+/* The quiescent point: threads meet, what is put off is done, shadows are
+ * merged, and one thread, the checker, compares.
+ *
+ * While it does, the others wait detached. Automatic collection is off from
+ * the meeting to its end, so that one collection, the checker's, has to find
+ * everything. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "node.h"
+#include "run.h"
+
+#define DRAINS_MOST 1000
+#define LOOKS_MOST 1000
+
+static uint64_t
+load(const _Atomic uint64_t *counter)
+{
+    /* seq_cst: the checker compares two readings around its look; whatever
+     * moves them shows in the second one */
+    return atomic_load_explicit(counter, memory_order_seq_cst);
+}
+
+/* ---- collections, as they happen ---- */
+
+static void
+on_event(enum gyre_event event, uint64_t value, void *arg)
+{
+    (void)value;
+    (void)arg;
+    if (event == GYRE_EVENT_COLLECT_BEGIN)
+        atomic_fetch_add_explicit(&run.collections_begun, 1,
+                                  memory_order_seq_cst);
+    else if (event == GYRE_EVENT_COLLECT_END)
+        atomic_fetch_add_explicit(&run.collections_ended, 1,
+                                  memory_order_seq_cst);
+}
+
+void
+verify_listen(struct gyre_heap *heap)
+{
+    gyre_events_listen(heap, on_event, NULL);
+}
+
+/* ---- drain ---- */
+
+/* All that callbacks have ever told. */
+static uint64_t
+events_so_far(void)
+{
+    return report_sum(TALLY_FREED) + report_sum(TALLY_FINALIZED) +
+           report_sum(TALLY_FINALIZED_PROMPTLY) +
+           report_sum(TALLY_RESURRECTED) + report_sum(TALLY_WEAK_CALLED);
+}
+
+/* Until a whole round of all threads brings nothing new: a merge may kill,
+ * a death may queue to another thread, a finalizer may do either. */
+static void
+drain(struct worker *w)
+{
+    for (unsigned i = 0;; i++) {
+        enum gyre_status status = gyre_quiesce(run.heap);
+        if (status != GYRE_OK)
+            oracle_fail(FAILURE_LIBRARY, 0, "gyre_quiesce: %s",
+                        gyre_status_text(status));
+        worker_meet(w);
+        if (w->id == 0) {
+            uint64_t events = events_so_far();
+            run.settled = i >= 1 && events == run.events &&
+                          load(&run.collections_begun) ==
+                              load(&run.collections_ended);
+            run.events = events;
+            if (i == DRAINS_MOST)
+                oracle_fail(FAILURE_LIBRARY, 0,
+                            "no rest after %d rounds of gyre_quiesce",
+                            DRAINS_MOST);
+        }
+        worker_meet(w);
+        if (run.settled)
+            return;
+    }
+}
+
+/* ---- roots ---- */
+
+/* Every handle is a root; together they must be what `held` says. */
+static void
+root(uint32_t index)
+{
+    shadow_mark(index);
+    record_of(index)->in_degree++;
+}
+
+static void
+roots_of_worker(const struct worker *w)
+{
+    for (unsigned i = 0; i < w->handle_count; i++)
+        root(w->handles[i].index);
+    for (unsigned i = 0; i < w->anchor_count; i++)
+        root(w->anchors[i].index);
+    for (unsigned i = 0; i < w->kept_count; i++)
+        root(w->kept[i].index);
+    for (unsigned i = 0; i < w->weak_count; i++)
+        shadow_mark_weak(w->weaks[i].weak);
+    for (unsigned i = 0; i < w->open_count; i++)
+        shadow_mark_weak(w->open[i].weak);
+}
+
+static void
+roots_of_ring(const struct ring *ring)
+{
+    uint32_t count = ring_count(ring);
+    /* relaxed: nothing runs */
+    uint32_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct ring_entry *entry =
+            &ring->entries[(head + i) % RING_ENTRIES];
+        if (entry->kind == RING_WEAK)
+            shadow_mark_weak(entry->index);
+        else
+            root(entry->index);
+    }
+}
+
+/* R: what the threads' handles, the queues and the resurrected reach. */
+static void
+mark(void)
+{
+    unsigned threads = run.settings.threads;
+    uint32_t end = oracle.record_next;
+    for (uint32_t index = 1; index < end; index++)
+        record_of(index)->in_degree = 0;
+    shadow_mark_begin();
+    for (unsigned i = 0; i < threads; i++)
+        roots_of_worker(run.workers[i]);
+    for (unsigned i = 0; i < threads * threads; i++)
+        roots_of_ring(&run.rings[i]);
+    for (unsigned i = 0; i < run.adopted_count; i++)
+        root(run.adopted[i].index);
+    for (unsigned i = 0; i < node_resurrected_count(); i++)
+        root(node_resurrected(i).index);
+    for (uint32_t index = 1; index < end; index++) {
+        if (record_of(index)->in_degree != held_count(oracle_held(index)))
+            oracle_bug(index, "held differs from the handles there are");
+    }
+    shadow_mark_end();
+}
+
+/* ---- the looks ---- */
+
+/* Logs of shared slots leave one content each; gyre's slots must have it. */
+static void
+merge_shared(void)
+{
+    struct shadow_log *logs[THREADS_MOST];
+    for (unsigned i = 0; i < run.settings.threads; i++)
+        logs[i] = &run.workers[i]->log;
+    if (!shadow_merge(logs, run.settings.threads, run.shared,
+                      run.shared_count))
+        oracle_bug(0, "no memory to merge the logs of shared slots");
+    for (uint32_t i = 0; i < run.shared_count; i++) {
+        const struct shadow_shared *slot = &run.shared[i];
+        struct gyre_object *holder = record_of(slot->holder)->where;
+        struct gyre_object *found =
+            gyre_slot_peek(node_slot(holder, slot->slot));
+        if (slot->content == 0) {
+            if (found != NULL)
+                oracle_fail(FAILURE_SLOT, slot->holder,
+                            "shared slot %" PRIu32 " should be empty",
+                            slot->slot);
+            continue;
+        }
+        oracle_check_alive(slot->content, "a shared slot names it");
+        node_expect(found, slot->content);
+    }
+}
+
+/* Look before any collection. One may still have been under way on gyre's
+ * own thread; a look that something moved under is taken again, until it
+ * either is good or nothing moved. */
+static void
+look_before(void)
+{
+    for (unsigned i = 0;; i++) {
+        uint64_t begun = load(&run.collections_begun);
+        uint64_t ended = load(&run.collections_ended);
+        uint64_t events = events_so_far();
+        mark();
+        if (shadow_check_before(false))
+            break;
+        gyre_quiesce(run.heap);
+        if ((begun == ended && load(&run.collections_begun) == begun &&
+             events_so_far() == events) ||
+            i == LOOKS_MOST) {
+            mark();
+            shadow_check_before(true);
+            break;
+        }
+    }
+    shadow_weaks_before();
+}
+
+static void
+check_counts(void)
+{
+    for (uint32_t index = 1; index < oracle.record_next; index++) {
+        const struct record *record = record_of(index);
+        int64_t due, found;
+        if (!oracle_is_alive(index))
+            continue;
+        due = (int64_t)record->in_degree +
+              held_count(oracle_held(index));
+        found = gyre_reference_count(record->where);
+        if (found != due)
+            oracle_fail(FAILURE_COUNT, index,
+                        "its count is %" PRId64 ", but %" PRIu32
+                        " slots and %" PRIu32 " threads refer to it",
+                        found, record->in_degree,
+                        held_count(oracle_held(index)));
+        if (index % 4096 == 0)
+            progress_note();
+    }
+}
+
+/* Reached weak references answer as their targets are. */
+static void
+ask_weak(struct gyre_object *weakref, uint32_t weak)
+{
+    uint32_t target = oracle.weaks[weak].target;
+    struct gyre_object *obj = gyre_weakref_get(weakref);
+    if (obj == NULL && shadow_reached(target))
+        oracle_fail(FAILURE_WEAK, target,
+                    "reachable, but a weak reference answers NULL");
+    if (obj != NULL && !shadow_reached(target))
+        oracle_fail(FAILURE_WEAK, target,
+                    "unreachable, but a weak reference gives it");
+    if (obj != NULL) {
+        node_expect(obj, target);
+        gyre_decref(obj);
+    }
+}
+
+static void
+ask_weaks_of(uint32_t index)
+{
+    const struct record *record = record_of(index);
+    for (uint32_t i = 0; i < record->slot_count; i++) {
+        uint32_t shadow = oracle.slots[record->slots_at + i];
+        struct gyre_object *weakref;
+        if (!(shadow & SHADOW_WEAK))
+            continue;
+        weakref = gyre_slot_peek(node_slot(record->where, i));
+        if (weakref == NULL)
+            oracle_fail(FAILURE_SLOT, index,
+                        "slot %" PRIu32 " has lost its weak reference", i);
+        else
+            ask_weak(weakref, shadow & ~SHADOW_WEAK);
+    }
+}
+
+static void
+ask_weaks(void)
+{
+    unsigned threads = run.settings.threads;
+    for (uint32_t index = 1; index < oracle.record_next; index++) {
+        if (shadow_reached(index))
+            ask_weaks_of(index);
+    }
+    for (unsigned i = 0; i < threads; i++) {
+        const struct worker *w = run.workers[i];
+        for (unsigned k = 0; k < w->weak_count; k++)
+            ask_weak(w->weaks[k].weakref, w->weaks[k].weak);
+        for (unsigned k = 0; k < w->open_count; k++)
+            ask_weak(w->open[k].weakref, w->open[k].weak);
+    }
+}
+
+/* Blocks that gyre thinks are in use, against the objects there are. */
+static void
+check_blocks(const struct shadow_census *census)
+{
+    const struct gyre_statistics *now = &run.statistics;
+    uint64_t containers = census->alive - census->leaves;
+    uint64_t leaves = census->leaves + census->weaks;
+    if (now->blocks_in_use[GYRE_PAGE_CONTAINER] != containers)
+        oracle_fail(FAILURE_LEAK, 0,
+                    "%" PRIu64 " blocks of containers in use, but %" PRIu64
+                    " containers live",
+                    now->blocks_in_use[GYRE_PAGE_CONTAINER], containers);
+    if (now->blocks_in_use[GYRE_PAGE_LEAF] != leaves)
+        oracle_fail(FAILURE_LEAK, 0,
+                    "%" PRIu64 " blocks of leaves in use, but %" PRIu64
+                    " leaves and weak references live",
+                    now->blocks_in_use[GYRE_PAGE_LEAF], leaves);
+}
+
+static void
+look_after(bool exact, bool may_be_alive)
+{
+    struct shadow_census census;
+    mark();
+    shadow_check_after(exact, &census);
+    shadow_weaks_after(exact);
+    ask_weaks();
+    pthread_mutex_lock(&run.lock);
+    gyre_statistics_get(run.heap, &run.statistics);
+    gyre_statistics_histogram(run.heap, GYRE_HIST_STOP, &run.stops);
+    run.quiescent_points++;
+    pthread_mutex_unlock(&run.lock);
+    if (exact)
+        check_blocks(&census);
+    if (run.settings.verify) {
+        check_counts();
+        gyre_heap_check(run.heap);
+    }
+    if (exact && !may_be_alive && census.alive != 0)
+        oracle_fail(FAILURE_LEAK, 0,
+                    "%" PRIu64 " objects live after the end of a round",
+                    census.alive);
+}
+
+/* The one full collection. False: it had no memory. */
+static bool
+collect(void)
+{
+    enum gyre_status status;
+    /* relaxed: the others wait; this thread and those it wakes through gyre
+     * run the finalizers */
+    atomic_store_explicit(&oracle_reachable, shadow_reach(),
+                          memory_order_relaxed);
+    status = gyre_collect(run.heap, GYRE_GEN_OLD);
+    if (status == GYRE_ERR_NOMEM)
+        run.collections_refused++;
+    else if (status != GYRE_OK)
+        oracle_fail(FAILURE_LIBRARY, 0, "gyre_collect: %s",
+                    gyre_status_text(status));
+    return status == GYRE_OK;
+}
+
+/* What finalizers brought back belongs to the threads from now on. */
+static void
+adopt(void)
+{
+    unsigned count = node_resurrected_count();
+    struct handle *adopted =
+        realloc(run.adopted, (run.adopted_count + count + 1) * sizeof *adopted);
+    if (adopted == NULL)
+        oracle_bug(0, "no memory for resurrected objects");
+    run.adopted = adopted;
+    for (unsigned i = 0; i < count; i++) {
+        struct resurrected r = node_resurrected(i);
+        run.adopted[run.adopted_count++] = (struct handle){r.obj, r.index};
+    }
+    node_resurrected_clear();
+}
+
+void
+verify_meet(struct worker *w, bool may_be_alive)
+{
+    bool exact = true;
+    worker_meet(w);
+    if (w->id == 0)
+        gyre_collect_disable(run.heap);
+    worker_meet(w);
+    drain(w);
+    if (w->id == 0) {
+        merge_shared();
+        look_before();
+        exact = collect();
+    }
+    worker_meet(w);
+    drain(w);
+    if (w->id == 0) {
+        /* relaxed: the others wait at the next meeting */
+        atomic_store_explicit(&oracle_reachable, NULL, memory_order_relaxed);
+        look_after(exact, may_be_alive);
+        adopt();
+        gyre_collect_enable(run.heap);
+    }
+    worker_meet(w);
+}

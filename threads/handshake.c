@@ -1,0 +1,116 @@
+/* Soft handshakes: each thread answers by itself at a safepoint, none waits
+ * for another, and for those detached or gone the poster answers.
+ * Design: docs/design/threads.md .thread.soft, after [DL93] */
+#include <errno.h>
+#include <time.h>
+
+#include "threads.h"
+#include "yield.h"
+
+uint32_t
+gyre_handshake_phase(struct participant *part)
+{
+    /* acquire; pairs: gyre_handshake_soft(). What the poster wrote before it
+     * moved the phase on is visible to us who act on it. */
+    return gyre_load_acquire(&part->world->phase);
+}
+
+void
+gyre_handshake_answer(struct participant *part, uint32_t phase)
+{
+    struct world *world = part->world;
+    if (gyre_load_relaxed(&part->ack) == phase)
+        return;
+    GYRE_YIELD_POINT("answer");
+    /* seq_cst; pairs: gyre_handshake_soft(). All that the phase asks of this
+     * thread is done before the answer can be seen; and the look at
+     * `attention` comes after it. */
+    gyre_store_seq_cst(&part->ack, phase);
+    /* seq_cst; pairs: gyre_handshake_soft() */
+    if (gyre_load_seq_cst(&world->attention) != 0) {
+        pthread_mutex_lock(&world->lock);
+        pthread_cond_broadcast(&world->changed);
+        pthread_mutex_unlock(&world->lock);
+    }
+}
+
+/* Has `part` answered, or was it answered for? */
+static bool
+answered(struct world *world, struct participant *part, uint32_t phase)
+{
+    /* acquire; pairs: gyre_handshake_answer() */
+    if (gyre_load_acquire(&part->ack) == phase)
+        return true;
+    if (!gyre_participant_claim(part))
+        return false;
+    world->answer_for(part, world->arg);
+    /* release; pairs: answered(). The claim orders it for the owner. */
+    gyre_store_release(&part->ack, phase);
+    gyre_participant_release(part);
+    return true;
+}
+
+static struct timespec
+deadline_after(uint64_t timeout_ms)
+{
+    struct timespec at;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    at.tv_sec += (time_t)(timeout_ms / 1000);
+    at.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+    if (at.tv_nsec >= 1000000000) {
+        at.tv_nsec -= 1000000000;
+        at.tv_sec++;
+    }
+    return at;
+}
+
+/* Wait for one participant's answer. False: not before `until`. */
+static bool
+await_answer(struct world *world, struct participant *part, uint32_t phase,
+             const struct timespec *until)
+{
+    while (!answered(world, part, phase)) {
+        int error = 0;
+        pthread_mutex_lock(&world->lock);
+        /* acquire; pairs: gyre_handshake_answer(). Looked at under the lock:
+         * an answer after this look is told to us. The same for a thread
+         * that detached, leaves or was released: it can be claimed now. */
+        uint32_t state = gyre_load_seq_cst(&part->state);
+        if (gyre_load_acquire(&part->ack) != phase &&
+            state != PART_DETACHED && state != PART_GONE)
+            error = pthread_cond_timedwait(&world->changed, &world->lock,
+                                           until);
+        pthread_mutex_unlock(&world->lock);
+        if (error == ETIMEDOUT)
+            return answered(world, part, phase);
+    }
+    return true;
+}
+
+enum gyre_status
+gyre_handshake_soft(struct world *world, struct participant *self,
+                    uint64_t timeout_ms)
+{
+    struct timespec until = deadline_after(timeout_ms);
+    enum gyre_status status = GYRE_OK;
+    struct participant *part;
+    uint32_t phase = gyre_load_relaxed(&world->phase) + 1;
+    /* seq_cst; pairs: gyre_handshake_phase(). One poster at a time. */
+    gyre_store_seq_cst(&world->phase, phase);
+    /* relaxed: our own word */
+    if (self != NULL)
+        gyre_store_relaxed(&self->ack, phase);
+    /* seq_cst; pairs: gyre_handshake_answer(), tell_watchers() */
+    __atomic_fetch_add(&world->attention, 1, __ATOMIC_SEQ_CST);
+    /* acquire; pairs: list_participant(). One that is listed later starts in
+     * this phase. */
+    struct participant *first = gyre_load_acquire(&world->participants);
+    for (part = first; part != NULL; part = part->next)
+        if (part != self)
+            gyre_participant_request(part, REQUEST_PHASE);
+    for (part = first; part != NULL && status == GYRE_OK; part = part->next)
+        if (!await_answer(world, part, phase, &until))
+            status = GYRE_ERR_TIMEOUT;
+    __atomic_fetch_sub(&world->attention, 1, __ATOMIC_SEQ_CST);
+    return status;
+}

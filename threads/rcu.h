@@ -1,0 +1,129 @@
+/* The one place that names liburcu: QSBR grace periods, and what a thread
+ * sanitizer must be told of them.
+ *
+ * liburcu orders by fences, which thread sanitizers don't follow, so each
+ * member has a token of its own: released where the thread promises to hold
+ * no pointer any more, acquired by who waited for that. QSBR is process-wide
+ * while heaps are many, and a program may use it as well: a thread is
+ * registered by whoever comes first. Design: docs/design/threads.md .thread.rcu */
+#ifndef GYRE_THREADS_RCU_H
+#define GYRE_THREADS_RCU_H
+
+#include <stdbool.h>
+#include <urcu-qsbr.h>
+#include <urcu/static/urcu-qsbr.h> /* struct urcu_qsbr_reader */
+
+#include <gyre/config.h>
+
+#if defined(__SANITIZE_THREAD__)
+#define GYRE_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define GYRE_TSAN 1
+#endif
+#endif
+#ifndef GYRE_TSAN
+#define GYRE_TSAN 0
+#endif
+
+#if GYRE_TSAN
+#include <sanitizer/tsan_interface.h>
+#define RCU_TOKEN_RELEASE(token) __tsan_release(token)
+#define RCU_TOKEN_ACQUIRE(token) __tsan_acquire(token)
+#else
+#define RCU_TOKEN_RELEASE(token) ((void)(token))
+#define RCU_TOKEN_ACQUIRE(token) ((void)(token))
+#endif
+
+struct rcu_member {
+    bool registered_here; /* so that leaving unregisters; owner only */
+    struct urcu_qsbr_reader *reader; /* the thread's own, for fork */
+    char token;           /* its address only */
+};
+
+static inline void
+rcu_member_join(struct rcu_member *member)
+{
+    member->reader = &URCU_TLS(urcu_qsbr_reader);
+    member->registered_here = !member->reader->registered;
+    if (member->registered_here)
+        rcu_register_thread();
+    else
+        rcu_thread_online();
+}
+
+static inline void
+rcu_member_leave(struct rcu_member *member)
+{
+    RCU_TOKEN_RELEASE(&member->token);
+    if (member->registered_here)
+        rcu_unregister_thread();
+    member->registered_here = false;
+}
+
+static inline void
+rcu_member_offline(struct rcu_member *member)
+{
+    RCU_TOKEN_RELEASE(&member->token);
+    rcu_thread_offline();
+}
+
+static inline void
+rcu_member_online(struct rcu_member *member)
+{
+    (void)member;
+    rcu_thread_online();
+}
+
+static inline void
+rcu_member_quiescent(struct rcu_member *member)
+{
+    RCU_TOKEN_RELEASE(&member->token);
+    rcu_quiescent_state();
+}
+
+/* The caller is offline or no reader at all. */
+static inline void
+rcu_wait_for_readers(void)
+{
+    synchronize_rcu();
+}
+
+/* After a wait: what `member` did before its last promise happened before. */
+static inline void
+rcu_member_waited_for(struct rcu_member *member)
+{
+    RCU_TOKEN_ACQUIRE(&member->token);
+}
+
+/* Whether the calling thread, a member or not, held up grace periods; it
+ * does so no more until rcu_process_reader_resume(). */
+static inline bool
+rcu_process_reader_pause(void)
+{
+    struct urcu_qsbr_reader *reader = &URCU_TLS(urcu_qsbr_reader);
+    if (!reader->registered || !rcu_read_ongoing())
+        return false;
+    rcu_thread_offline();
+    return true;
+}
+
+static inline void
+rcu_process_reader_resume(bool paused)
+{
+    if (paused)
+        rcu_thread_online();
+}
+
+/* In a forked child: the thread behind `member` does not exist here, and its
+ * node in liburcu's list lies in memory that a new thread may be given. The
+ * child has one thread, so nobody walks the list meanwhile. */
+static inline void
+rcu_member_forget(struct rcu_member *member)
+{
+    if (member->registered_here)
+        cds_list_del(&member->reader->node);
+    member->registered_here = false;
+}
+
+#endif

@@ -1,0 +1,173 @@
+/* Stop and resume every thread of a world, and grace periods.
+ * Design: docs/design/threads.md .thread.stop .thread.rcu */
+#include <errno.h>
+#include <time.h>
+
+#include "threads.h"
+#include "yield.h"
+
+/* True when `part` is out of the way: parked, held by us, or gone. */
+static bool
+hold(struct participant *part)
+{
+    /* acquire; pairs: gyre_participant_park(). All a parked thread did is
+     * visible to us. */
+    uint32_t state = gyre_load_acquire(&part->state);
+    while (state == PART_DETACHED) {
+        /* seq_cst; pairs: gyre_participant_detach(),
+         * gyre_participant_return(). Either it comes back first and we wait
+         * for its safepoint, or it waits for us. */
+        if (gyre_cas_seq_cst(&part->state, &state, PART_HELD))
+            return true;
+    }
+    return state == PART_PARKED || state == PART_HELD || state == PART_GONE;
+}
+
+static bool
+hold_all(struct world *world, struct participant *self)
+{
+    bool all = true;
+    /* acquire; pairs: list_participant(). Nobody is listed while a stop is
+     * wanted, and world->lock is held by the caller. */
+    struct participant *part = gyre_load_acquire(&world->participants);
+    for (; part != NULL; part = part->next)
+        if (part != self && !hold(part))
+            all = false;
+    return all;
+}
+
+/* Everyone may run again. Under world->lock. */
+static void
+let_go(struct world *world, struct participant *self)
+{
+    struct participant *part;
+    /* seq_cst; pairs: world_wants_stop() */
+    gyre_store_seq_cst(&world->stop_wanted, 0);
+    for (part = gyre_load_relaxed(&world->participants); part != NULL;
+         part = part->next) {
+        uint32_t state = gyre_load_relaxed(&part->state);
+        part->asked_ns = 0;
+        if (part == self)
+            continue;
+        /* seq_cst; pairs: gyre_participant_park(), wait_to_return(). What
+         * the stopper did is visible to the thread. One that waits is made
+         * RUNNING here, so that the next stop waits for it. */
+        if (state == PART_PARKED)
+            gyre_store_seq_cst(&part->state, PART_RUNNING);
+        else if (state == PART_HELD)
+            gyre_store_seq_cst(&part->state,
+                               gyre_load_relaxed(&part->returning) != 0
+                                   ? PART_RUNNING
+                                   : PART_DETACHED);
+    }
+    pthread_cond_broadcast(&world->resumed);
+}
+
+static void
+name_slowest(struct world *world, struct participant *self, uint64_t now)
+{
+    struct participant *part;
+    world->stop_timeouts++;
+    for (part = gyre_load_relaxed(&world->participants); part != NULL;
+         part = part->next) {
+        uint32_t state = gyre_load_relaxed(&part->state);
+        if (part == self || (state != PART_RUNNING && state != PART_CLAIMED))
+            continue;
+        if (now - world->stop_began_ns > world->slowest_ns) {
+            world->slowest_ns = now - world->stop_began_ns;
+            for (size_t i = 0; i < sizeof world->slowest_name; i++)
+                world->slowest_name[i] = part->name[i];
+        }
+    }
+}
+
+enum gyre_status
+gyre_world_stop(struct world *world, struct participant *self,
+                uint64_t timeout_ms)
+{
+    struct participant *part;
+    struct timespec until;
+    bool stopped;
+    int error = 0;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+    until.tv_sec += (time_t)(timeout_ms / 1000) + until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+
+    pthread_mutex_lock(&world->lock);
+    world->stop_began_ns = gyre_clock_ns();
+    /* seq_cst; pairs: tell_watchers(). Before we look at any state. */
+    __atomic_fetch_add(&world->attention, 1, __ATOMIC_SEQ_CST);
+    /* seq_cst; pairs: world_wants_stop() */
+    gyre_store_seq_cst(&world->stop_wanted, 1);
+    for (part = gyre_load_relaxed(&world->participants); part != NULL;
+         part = part->next) {
+        part->asked_ns = world->stop_began_ns;
+        if (part != self)
+            gyre_participant_request(part, REQUEST_STOP);
+    }
+    GYRE_YIELD_POINT("stop");
+    while (!(stopped = hold_all(world, self)) && error != ETIMEDOUT)
+        error = pthread_cond_timedwait(&world->changed, &world->lock, &until);
+    world->stopped_ns = gyre_clock_ns();
+    __atomic_fetch_sub(&world->attention, 1, __ATOMIC_SEQ_CST);
+    if (!stopped) {
+        name_slowest(world, self, world->stopped_ns);
+        let_go(world, self);
+    }
+    pthread_mutex_unlock(&world->lock);
+    return stopped ? GYRE_OK : GYRE_ERR_TIMEOUT;
+}
+
+void
+gyre_world_resume(struct world *world)
+{
+    pthread_mutex_lock(&world->lock);
+    let_go(world, NULL);
+    pthread_mutex_unlock(&world->lock);
+}
+
+void
+gyre_world_grace_period(struct world *world)
+{
+    struct participant *part;
+    /* acquire; pairs: list_participant() */
+    struct participant *first = gyre_load_acquire(&world->participants);
+    /* Threads that only poll never reach liburcu: ask them to. */
+    for (part = first; part != NULL; part = part->next)
+        gyre_participant_request(part, REQUEST_QUIESCENT);
+    rcu_wait_for_readers();
+    for (part = first; part != NULL; part = part->next)
+        rcu_member_waited_for(&part->rcu);
+}
+
+void
+gyre_world_nudge_readers(struct world *world)
+{
+    /* acquire; pairs: list_participant() */
+    struct participant *part = gyre_load_acquire(&world->participants);
+    for (; part != NULL; part = part->next)
+        /* relaxed: one missed is asked at the next tick */
+        if (gyre_load_relaxed(&part->state) == PART_RUNNING)
+            gyre_participant_request(part, REQUEST_QUIESCENT);
+}
+
+void
+gyre_world_check(struct world *world, struct participant *self)
+{
+    struct participant *part;
+    uint64_t attached = 0;
+    for (part = gyre_load_relaxed(&world->participants); part != NULL;
+         part = part->next) {
+        uint32_t state = gyre_load_relaxed(&part->state);
+        GYRE_CHECK(part == self || state == PART_PARKED ||
+                       state == PART_HELD || state == PART_GONE,
+                   "world: thread %u is in state %u during a stop",
+                   part->number, state);
+        if (state != PART_GONE)
+            attached++;
+    }
+    GYRE_CHECK(attached == world->attached,
+               "world: %lu threads attached, %lu counted",
+               (unsigned long)attached, (unsigned long)world->attached);
+}
