@@ -19,6 +19,13 @@ answer_for(struct participant *part, void *arg)
     gyre_merge_drain_for(worker, mutator_of_part(part));
 }
 
+static void
+look_again(struct participant *part, void *arg)
+{
+    (void)arg;
+    gyre_merge_look_again(mutator_of_part(part), mutator_of(gyre_self));
+}
+
 /* ---- fork ----
  * The forking thread stops each heap's world, so that the child finds every
  * structure whole; threads that it does not have are gone there. .fail */
@@ -40,11 +47,24 @@ collecting_here(const struct gyre_heap *heap)
     return self != NULL && heap->collector.holder == self;
 }
 
+/* Detached: another thread that forks holds the lock, and stops us. */
+static void
+lock_heaps(void)
+{
+    struct mutator *self = mutator_of(gyre_self);
+    bool waits = gyre_self != NULL && !gyre_thread_is_detached(gyre_self);
+    if (waits)
+        gyre_detach_for_wait(self);
+    pthread_mutex_lock(&heaps_lock);
+    if (waits)
+        gyre_return_from_wait(self);
+}
+
 static void
 before_fork(void)
 {
     struct gyre_heap *heap;
-    pthread_mutex_lock(&heaps_lock);
+    lock_heaps();
     for (heap = heaps; heap != NULL; heap = heap->next) {
         struct mutator *self = self_in(heap);
         bool waits = self != NULL && !gyre_thread_is_detached(&self->fast);
@@ -103,6 +123,25 @@ bury_threads(struct gyre_heap *heap, struct mutator *self)
     gyre_cascade_run(self, true);
 }
 
+/* The same for a heap that the forking thread is not attached to: for a
+ * moment it is. */
+static void
+bury_threads_as_guest(struct gyre_heap *heap)
+{
+    struct gyre_thread *own = gyre_self, *guest;
+    uint16_t own_mark = gyre_self_mark;
+    bool online = rcu_process_reader_pause();
+    gyre_self = NULL;
+    if (gyre_thread_attach_internal(heap, &guest) == GYRE_OK) {
+        bury_threads(heap, mutator_of(guest));
+        gyre_thread_leave(guest);
+    }
+    gyre_self = own;
+    gyre_self_mark = own_mark;
+    (void)rcu_process_reader_pause();
+    rcu_process_reader_resume(online);
+}
+
 static void
 after_fork_child(void)
 {
@@ -110,7 +149,6 @@ after_fork_child(void)
     pthread_mutex_init(&heaps_lock, NULL);
     for (heap = heaps; heap != NULL; heap = heap->next) {
         struct mutator *self = self_in(heap);
-        struct gyre_thread *internal = NULL;
         bool nested = heap->fork_nested;
         bool detached =
             self != NULL && gyre_thread_is_detached(&self->fast);
@@ -126,15 +164,13 @@ after_fork_child(void)
         GYRE_CHECK(heap->fork_stopped,
                    "fork: the threads of a heap did not stop in time; the "
                    "child can't use it");
-        if (self == NULL && gyre_self == NULL &&
-            gyre_thread_attach_internal(heap, &internal) == GYRE_OK)
-            self = mutator_of(internal);
         if (self != NULL)
             bury_threads(heap, self);
+        else
+            bury_threads_as_guest(heap);
+        gyre_world_reissue_gone(&heap->world);
         if (detached)
             gyre_detach_for_wait(self);
-        if (internal != NULL)
-            gyre_thread_leave(internal);
     }
 }
 
@@ -194,7 +230,8 @@ gyre_heap_create(const char *options, struct gyre_heap **out)
     if (status != GYRE_OK)
         goto destroy_object;
     numbers = (uint32_t)heap_option(heap, GYRE_OPT_THREAD_NUMBERS);
-    status = gyre_world_init(&heap->world, numbers, answer_for, heap);
+    status = gyre_world_init(&heap->world, numbers, answer_for, look_again,
+                             heap);
     if (status != GYRE_OK)
         goto destroy_collector;
     heap->by_number_bytes = (numbers + 1) * sizeof *heap->by_number;
@@ -237,8 +274,11 @@ dealloc_page(struct page *page, void *arg)
             (gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_DEAD))
             continue;
         type = gyre_type_of(obj);
-        if ((type->traits & TYPE_DEALLOCS) && !gyre_is_weakref(obj))
-            type->dealloc(obj);
+        if ((type->traits & TYPE_DEALLOCS) == 0 || gyre_is_weakref(obj))
+            continue;
+        /* what it referred to may be gone already: nothing to be found */
+        OBJECT_EACH_SLOT(obj, type, slot, { slot->ref = NULL; });
+        type->dealloc(obj);
     }
 }
 

@@ -35,6 +35,7 @@ struct shape {
 static struct shape *shape_buckets[SHAPE_BUCKETS];
 static struct shape **shape_of_node;
 static unsigned shape_count;
+static struct node_kinds kinds;
 static uint64_t shape_seed;
 static uint32_t slot_offsets[NODE_INLINE_MOST];
 static const uint32_t array_offset = offsetof(struct node, edges.array);
@@ -166,19 +167,33 @@ node_weak_callback(struct gyre_object *weakref, void *token)
 unsigned
 node_resurrected_count(void)
 {
-    return back.count;
+    unsigned count;
+    pthread_mutex_lock(&back.lock);
+    count = back.count;
+    pthread_mutex_unlock(&back.lock);
+    return count;
 }
 
 struct resurrected
 node_resurrected(unsigned i)
 {
-    return back.entries[i];
+    struct resurrected entry;
+    pthread_mutex_lock(&back.lock);
+    entry = back.entries[i];
+    pthread_mutex_unlock(&back.lock);
+    return entry;
 }
 
-void
-node_resurrected_clear(void)
+bool
+node_resurrected_pop(struct resurrected *entry)
 {
-    back.count = 0;
+    bool any;
+    pthread_mutex_lock(&back.lock);
+    any = back.count > 0;
+    if (any)
+        *entry = back.entries[--back.count];
+    pthread_mutex_unlock(&back.lock);
+    return any;
 }
 
 void
@@ -278,6 +293,10 @@ node_types_create(const struct graph *graph, uint64_t seed, bool finalizers)
             finalizer = finalizer_of(seed, node);
         least += edges > NODE_INLINE_MOST ? sizeof(struct gyre_array)
                                           : edges * 8;
+        kinds.late += finalizer == FINALIZER_LATE;
+        kinds.prompt += finalizer == FINALIZER_PROMPT;
+        kinds.resurrecting +=
+            finalizer != FINALIZER_NONE && resurrects(node);
         if (size < least)
             size = least;
         if (edges > NODE_INLINE_MOST)
@@ -311,6 +330,12 @@ unsigned
 node_type_count(void)
 {
     return shape_count;
+}
+
+struct node_kinds
+node_kinds(void)
+{
+    return kinds;
 }
 
 struct node *

@@ -26,6 +26,11 @@ bool node_types_create(const struct graph *graph, uint64_t seed,
                        bool finalizers);
 void node_types_destroy(void);
 unsigned node_type_count(void);
+/* How many nodes of the graph have a finalizer of each kind. */
+struct node_kinds {
+    uint32_t late, prompt, resurrecting;
+};
+struct node_kinds node_kinds(void);
 
 /* A new object of graph node `node`, all slots empty, with the caller's one
  * reference, already held in the oracle; `*index` receives its index. NULL:
@@ -67,14 +72,14 @@ node_expect(const struct gyre_object *obj, uint32_t index)
 }
 
 /* Objects whose finalizer stored them in a root, each with a reference. The
- * checker, at a quiescent point; `taken` are in the order of their coming. */
+ * checker, at a quiescent point. */
 struct resurrected {
     struct gyre_object *obj;
     uint32_t index;
 };
 unsigned node_resurrected_count(void);
 struct resurrected node_resurrected(unsigned i);
-void node_resurrected_clear(void);
+bool node_resurrected_pop(struct resurrected *entry);
 /* From now on finalizers resurrect (or not). At a quiescent point. */
 void node_resurrect(bool yes);
 

@@ -123,10 +123,12 @@ roots_of_ring(const struct ring *ring)
     }
 }
 
-/* R: what the threads' handles, the queues and the resurrected reach. */
-static void
+/* R: what the threads' handles, the queues and the resurrected reach.
+ * Returns an object whose `held` differs from the handles there are, or 0. */
+static uint32_t
 mark(void)
 {
+    uint32_t odd = 0;
     unsigned threads = run.settings.threads;
     uint32_t end = oracle.record_next;
     for (uint32_t index = 1; index < end; index++)
@@ -142,9 +144,18 @@ mark(void)
         root(node_resurrected(i).index);
     for (uint32_t index = 1; index < end; index++) {
         if (record_of(index)->in_degree != held_count(oracle_held(index)))
-            oracle_bug(index, "held differs from the handles there are");
+            odd = index;
     }
     shadow_mark_end();
+    return odd;
+}
+
+static void
+mark_at_rest(void)
+{
+    uint32_t odd = mark();
+    if (odd != 0)
+        oracle_bug(odd, "held differs from the handles there are");
 }
 
 /* ---- the looks ---- */
@@ -186,14 +197,13 @@ look_before(void)
         uint64_t begun = load(&run.collections_begun);
         uint64_t ended = load(&run.collections_ended);
         uint64_t events = events_so_far();
-        mark();
-        if (shadow_check_before(false))
+        if (mark() == 0 && shadow_check_before(false))
             break;
         gyre_quiesce(run.heap);
         if ((begun == ended && load(&run.collections_begun) == begun &&
              events_so_far() == events) ||
             i == LOOKS_MOST) {
-            mark();
+            mark_at_rest();
             shadow_check_before(true);
             break;
         }
@@ -276,38 +286,61 @@ ask_weaks(void)
     }
 }
 
-/* Blocks that gyre thinks are in use, against the objects there are. */
+struct found {
+    uint64_t containers, leaves;
+};
+
+static int
+find_one(struct gyre_object *obj, void *arg)
+{
+    struct found *found = arg;
+    if (gyre_type_of(obj)->flags & GYRE_TYPE_LEAF)
+        found->leaves++;
+    else
+        found->containers++;
+    return 0;
+}
+
+static void
+check_number(const char *where, const char *what, uint64_t found, uint64_t due)
+{
+    if (found != due)
+        oracle_fail(FAILURE_LEAK, 0, "%s %" PRIu64 " %s, but %" PRIu64 " live",
+                    where, found, what, due);
+}
+
+/* Objects that a walk finds, and blocks that gyre counts as in use (which a
+ * block lost on its way back is), against the objects there are. */
 static void
 check_blocks(const struct shadow_census *census)
 {
     const struct gyre_statistics *now = &run.statistics;
     uint64_t containers = census->alive - census->leaves;
     uint64_t leaves = census->leaves + census->weaks;
-    if (now->blocks_in_use[GYRE_PAGE_CONTAINER] != containers)
-        oracle_fail(FAILURE_LEAK, 0,
-                    "%" PRIu64 " blocks of containers in use, but %" PRIu64
-                    " containers live",
-                    now->blocks_in_use[GYRE_PAGE_CONTAINER], containers);
-    if (now->blocks_in_use[GYRE_PAGE_LEAF] != leaves)
-        oracle_fail(FAILURE_LEAK, 0,
-                    "%" PRIu64 " blocks of leaves in use, but %" PRIu64
-                    " leaves and weak references live",
-                    now->blocks_in_use[GYRE_PAGE_LEAF], leaves);
+    struct found found = {0};
+    gyre_heap_walk(run.heap, find_one, &found);
+    check_number("a walk finds", "containers", found.containers, containers);
+    check_number("a walk finds", "leaves and weak references", found.leaves,
+                 leaves);
+    pthread_mutex_lock(&run.lock);
+    gyre_statistics_get(run.heap, &run.statistics);
+    gyre_statistics_histogram(run.heap, GYRE_HIST_STOP, &run.stops);
+    pthread_mutex_unlock(&run.lock);
+    check_number("in use are", "blocks of containers",
+                 now->blocks_in_use[GYRE_PAGE_CONTAINER], containers);
+    check_number("in use are", "blocks of leaves and weak references",
+                 now->blocks_in_use[GYRE_PAGE_LEAF], leaves);
 }
 
 static void
 look_after(bool exact, bool may_be_alive)
 {
     struct shadow_census census;
-    mark();
+    mark_at_rest();
     shadow_check_after(exact, &census);
     shadow_weaks_after(exact);
     ask_weaks();
-    pthread_mutex_lock(&run.lock);
-    gyre_statistics_get(run.heap, &run.statistics);
-    gyre_statistics_histogram(run.heap, GYRE_HIST_STOP, &run.stops);
     run.quiescent_points++;
-    pthread_mutex_unlock(&run.lock);
     if (exact)
         check_blocks(&census);
     if (run.settings.verify) {
@@ -342,17 +375,14 @@ collect(void)
 static void
 adopt(void)
 {
-    unsigned count = node_resurrected_count();
-    struct handle *adopted =
-        realloc(run.adopted, (run.adopted_count + count + 1) * sizeof *adopted);
+    unsigned room = run.adopted_count + node_resurrected_count();
+    struct handle *adopted = realloc(run.adopted, (room + 1) * sizeof *adopted);
+    struct resurrected r;
     if (adopted == NULL)
         oracle_bug(0, "no memory for resurrected objects");
     run.adopted = adopted;
-    for (unsigned i = 0; i < count; i++) {
-        struct resurrected r = node_resurrected(i);
+    while (run.adopted_count < room && node_resurrected_pop(&r))
         run.adopted[run.adopted_count++] = (struct handle){r.obj, r.index};
-    }
-    node_resurrected_clear();
 }
 
 void

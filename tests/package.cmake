@@ -1,6 +1,7 @@
 # Install gyre, and use it as others do: by find_package and by pkg-config.
 # cmake -DBUILD=<build tree> -DSOURCE=<source tree> -DCC=<compiler>
-#       -DWORK=<folder> -DLIBDIR=lib/... -P package.cmake
+#       -DGENERATOR=<of CMake> -DWORK=<folder> -DLIBDIR=lib/...
+#       -P package.cmake
 
 function(run)
     execute_process(COMMAND ${ARGN} RESULT_VARIABLE result
@@ -23,7 +24,7 @@ foreach(file include/gyre/gyre.h share/man/man7/gyre-options.7
 endforeach()
 
 run(${CMAKE_COMMAND} -S ${SOURCE}/tests/package -B ${WORK}/build
-    -DCMAKE_C_COMPILER=${CC} -DCMAKE_PREFIX_PATH=${prefix}
+    -G ${GENERATOR} -DCMAKE_C_COMPILER=${CC} -DCMAKE_PREFIX_PATH=${prefix}
     -DEXAMPLE=${example})
 run(${CMAKE_COMMAND} --build ${WORK}/build)
 run(${WORK}/build/with-gyre)

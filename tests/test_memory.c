@@ -11,8 +11,9 @@
 #include "memory/os.h"
 
 #define MIB (UINT64_C(1) << 20)
-#define SMALL_CACHES \
-    "gc.automatic=0,memory.thread_cache=0,memory.heap_cache=0"
+/* No thread but the tests' own, whose record would be mapped sometime. */
+#define QUIET "gc.automatic=0,gc.thread=0"
+#define SMALL_CACHES QUIET ",memory.thread_cache=0,memory.heap_cache=0"
 
 static struct gyre_statistics
 statistics(struct fixture *fx)
@@ -49,8 +50,7 @@ blocks_new(struct fixture *fx, enum gyre_page_kind kind, size_t size,
 }
 
 static void
-blocks_free(struct gyre_thread *self, void **blocks, size_t count,
-            size_t step)
+blocks_free(struct gyre_thread *self, void **blocks, size_t count, size_t step)
 {
     size_t i;
     for (i = 0; i < count; i += step) {
@@ -92,7 +92,7 @@ test_every_block_of_a_page_has_its_own_number(void **state)
 {
     struct fixture *fx = *state;
     uint32_t class;
-    for (class = 0; class < GYRE_SIZE_CLASSES; class++) {
+    for (class = 0; class < GYRE_SIZE_CLASSES; class ++) {
         uint32_t bytes = gyre_class_bytes(class), i;
         void *block = block_new(fx, GYRE_PAGE_LEAF, bytes);
         struct page *page = page_of(block);
@@ -114,10 +114,10 @@ static void
 test_raw_blocks_are_aligned_and_hold_what_was_asked_for(void **state)
 {
     static const size_t sizes[] = {
-        0,     1,     16,    17,    100,   128,     129,        1000,
-        4096,  8192,  8193,  32768, 32769, 65536,   65537,      1000000,
-        2 << 20, (2 << 20) + 1, 5 << 20
-    };
+        0,      1,     16,    17,      100,     128,
+        129,    1000,  4096,  8192,    8193,    32768,
+        32769,  65536, 65537, 1000000, 2 << 20, (2 << 20) + 1,
+        5 << 20};
     void *blocks[sizeof sizes / sizeof sizes[0]];
     struct fixture *fx = *state;
     size_t i;
@@ -144,7 +144,7 @@ test_raw_blocks_are_aligned_and_hold_what_was_asked_for(void **state)
 static void
 test_calloc_clears_memory_that_was_used_before(void **state)
 {
-    static const size_t sizes[] = { 8, 200, 9000, 40000, 1 << 20, 3 << 20 };
+    static const size_t sizes[] = {8, 200, 9000, 40000, 1 << 20, 3 << 20};
     size_t i, k;
     (void)state;
     for (i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
@@ -205,7 +205,7 @@ test_hard_limit_fails_an_allocation_and_a_free_helps(void **state)
     struct fixture fx;
     size_t count = 0, i;
     (void)state;
-    fixture_open(&fx, "gc.automatic=0,memory.hard_limit=16m");
+    fixture_open(&fx, QUIET ",memory.hard_limit=16m");
     while (count < MOST && (blocks[count] = gyre_mem_alloc(3000)) != NULL)
         count++;
     assert_in_range(count, 1000, 16 * MIB / 3000);
@@ -235,7 +235,7 @@ test_last_free_blocks_are_found_when_memory_is_out(void **state)
     struct fixture fx;
     size_t count = 0, i;
     (void)state;
-    fixture_open(&fx, "gc.automatic=0");
+    fixture_open(&fx, QUIET);
     assert_int_equal(gyre_option_set(fx.heap, GYRE_OPT_MEMORY_HARD_LIMIT,
                                      statistics(&fx).mapped + 4 * MIB),
                      GYRE_OK);
@@ -359,8 +359,8 @@ test_thread_keeps_so_many_empty_pages_as_its_options_say(void **state)
     struct fixture fx;
     struct memory_thread *thread;
     (void)state;
-    fixture_open(&fx, "gc.automatic=0,memory.thread_cache=320k,"
-                      "memory.thread_cache_per_class=3");
+    fixture_open(&fx, QUIET ",memory.thread_cache=320k,"
+                            "memory.thread_cache_per_class=3");
     thread = &mutator_of(fx.self)->memory;
     blocks_new(&fx, GYRE_PAGE_LEAF, 1024, small, COUNT);
     blocks_new(&fx, GYRE_PAGE_LEAF, 2048, other, COUNT);
@@ -436,7 +436,7 @@ test_blocks_that_others_freed_come_back_to_the_owner(void **state)
 {
     enum { COUNT = 40000 };
     void **blocks = calloc(COUNT, sizeof *blocks);
-    struct freeing half = { blocks, COUNT, 2 };
+    struct freeing half = {blocks, COUNT, 2};
     struct fixture *fx = *state;
     uint64_t pages;
     size_t i;
@@ -460,7 +460,7 @@ test_pages_emptied_by_others_are_free_though_the_owner_is_idle(void **state)
 {
     enum { COUNT = 40000 };
     void **blocks = calloc(COUNT, sizeof *blocks);
-    struct freeing all = { blocks, COUNT, 1 };
+    struct freeing all = {blocks, COUNT, 1};
     struct fixture *fx = *state;
     blocks_new(fx, GYRE_PAGE_RAW, 32, blocks, COUNT);
     run_worker(fx, free_remotely, &all);
@@ -475,9 +475,8 @@ static void
 allocate_and_leave(struct fixture *fx, struct gyre_thread *self, void *arg)
 {
     struct freeing *freeing = arg;
-    struct fixture mine = { .heap = fx->heap, .self = self };
-    blocks_new(&mine, GYRE_PAGE_CONTAINER, 64, freeing->blocks,
-               freeing->count);
+    struct fixture mine = {.heap = fx->heap, .self = self};
+    blocks_new(&mine, GYRE_PAGE_CONTAINER, 64, freeing->blocks, freeing->count);
 }
 
 /* Covers .mem.adopt */
@@ -486,7 +485,7 @@ test_pages_of_a_thread_that_left_serve_the_next(void **state)
 {
     enum { COUNT = 1500 };
     void *blocks[COUNT];
-    struct freeing all = { blocks, COUNT, 1 };
+    struct freeing all = {blocks, COUNT, 1};
     struct fixture *fx = *state;
     uint64_t pages = 0;
     int round;
@@ -509,12 +508,11 @@ test_pages_of_a_thread_that_left_serve_the_next(void **state)
 
 /* Covers .mem.adopt */
 static void
-test_a_full_page_of_a_thread_that_left_is_adopted_once_it_has_room(
-    void **state)
+test_a_full_page_of_a_thread_that_left_is_adopted_once_it_has_room(void **state)
 {
     enum { COUNT = 5000 };
     void *blocks[COUNT];
-    struct freeing all = { blocks, COUNT, 1 };
+    struct freeing all = {blocks, COUNT, 1};
     struct fixture *fx = *state;
     uint64_t adopted = statistics(fx).pages_adopted, pages;
     size_t i;
@@ -601,8 +599,7 @@ test_threads_free_each_others_blocks_while_they_come_and_go(void **state)
             boxes[i] = (struct mailbox){
                 .seed = (uint64_t)(round * THREADS + i + 1) * 0x9e3779b97f4a7,
                 .letters = letters,
-                .count = LETTERS
-            };
+                .count = LETTERS};
             worker_start(&workers[i], fx, write_letters, &boxes[i]);
         }
         for (i = 0; i < THREADS; i++)
@@ -661,8 +658,7 @@ test_a_large_block_with_stray_readers_waits_for_a_grace_period(void **state)
     gyre_memory_free(fx->self, block);
     assert_true(statistics(fx).mapped > mapped + 3 * MIB);
     gyre_memory_check(fx->heap);
-    gyre_memory_retiring_release(fx->heap,
-                                 gyre_memory_retiring_take(fx->heap));
+    gyre_memory_retiring_release(fx->heap, gyre_memory_retiring_take(fx->heap));
     assert_int_equal(statistics(fx).mapped, mapped);
 }
 
@@ -687,8 +683,7 @@ test_nothing_is_given_back_while_a_collection_is_open(void **state)
     assert_null(gyre_memory_retiring_take(fx->heap));
     gyre_memory_unpin(fx->heap);
     gyre_memory_check(fx->heap);
-    gyre_memory_retiring_release(fx->heap,
-                                 gyre_memory_retiring_take(fx->heap));
+    gyre_memory_retiring_release(fx->heap, gyre_memory_retiring_take(fx->heap));
     assert_true(statistics(fx).pages_in_use <= 1);
     gyre_memory_check(fx->heap);
 }
@@ -772,7 +767,7 @@ test_a_thread_that_leaves_empties_its_limbo(void **state)
 {
     enum { COUNT = 3000 };
     void *blocks[COUNT];
-    struct freeing all = { blocks, COUNT, 1 };
+    struct freeing all = {blocks, COUNT, 1};
     struct fixture *fx = *state;
     blocks_new(fx, GYRE_PAGE_CONTAINER, 64, blocks, COUNT);
     run_worker(fx, leave_in_limbo, &all);
@@ -811,8 +806,8 @@ static void
 test_pages_know_the_ages_of_what_is_born_in_them(void **state)
 {
     struct fixture *fx = *state;
-    unsigned before = (unsigned)(fx->self->birth_stamp >>
-                                 GYRE_WORD0_STAMP_SHIFT) & 7u;
+    unsigned before =
+        (unsigned)(fx->self->birth_stamp >> GYRE_WORD0_STAMP_SHIFT) & 7u;
     unsigned after = before == 0 ? 1 : 0;
     void *block = block_new(fx, GYRE_PAGE_CONTAINER, 64), *large;
     struct page *page = page_of(block);
@@ -910,51 +905,59 @@ test_misuse_of_raw_memory_is_named(void **state)
 }
 #endif
 
+static int
+setup(void **state)
+{
+    struct fixture *fx = malloc(sizeof *fx);
+    assert_non_null(fx);
+    fixture_open(fx, QUIET);
+    *state = fx;
+    return 0;
+}
+
 #define TEST(name) \
-    cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+    cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
 
 int
 main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(
-            test_every_small_size_fits_its_class_with_an_eighth_to_spare),
-        TEST(test_every_block_of_a_page_has_its_own_number),
-        TEST(test_raw_blocks_are_aligned_and_hold_what_was_asked_for),
-        TEST(test_calloc_clears_memory_that_was_used_before),
-        TEST(test_calloc_refuses_a_product_that_overflows),
-        TEST(test_realloc_keeps_the_content_and_stays_within_a_class),
-        cmocka_unit_test(test_hard_limit_fails_an_allocation_and_a_free_helps),
-        cmocka_unit_test(test_last_free_blocks_are_found_when_memory_is_out),
-        TEST(test_refused_mapping_leaves_the_heap_as_it_was),
-        TEST(test_tables_are_zeroed_and_counted_as_mapped),
-        TEST(test_large_block_is_unmapped_when_it_is_freed),
-        cmocka_unit_test(
-            test_empty_pages_go_back_to_the_system_over_the_cache_bounds),
-        cmocka_unit_test(
-            test_memory_that_was_given_back_is_dead_when_used_again),
-        cmocka_unit_test(
-            test_thread_keeps_so_many_empty_pages_as_its_options_say),
-        TEST(test_blocks_freed_are_used_again_without_new_memory),
-        TEST(test_blocks_that_others_freed_come_back_to_the_owner),
-        TEST(test_pages_emptied_by_others_are_free_though_the_owner_is_idle),
-        TEST(test_pages_of_a_thread_that_left_serve_the_next),
-        TEST(
-            test_a_full_page_of_a_thread_that_left_is_adopted_once_it_has_room),
-        TEST(test_threads_free_each_others_blocks_while_they_come_and_go),
-        cmocka_unit_test(
-            test_an_empty_page_with_stray_readers_waits_for_a_grace_period),
-        TEST(test_a_large_block_with_stray_readers_waits_for_a_grace_period),
-        TEST(test_nothing_is_given_back_while_a_collection_is_open),
-        TEST(test_dead_blocks_of_collected_ages_are_not_reused_in_limbo),
-        TEST(test_retired_buffers_keep_their_content_until_limbo_ends),
-        TEST(test_a_thread_that_leaves_empties_its_limbo),
-        TEST(test_births_less_deaths_are_known_when_noted),
-        TEST(test_pages_know_the_ages_of_what_is_born_in_them),
-        TEST(test_check_names_a_page_whose_count_is_wrong),
-        TEST(test_check_finds_a_block_that_was_freed_twice),
+    const struct CMUnitTest tests[] =
+    { cmocka_unit_test(
+          test_every_small_size_fits_its_class_with_an_eighth_to_spare),
+      TEST(test_every_block_of_a_page_has_its_own_number),
+      TEST(test_raw_blocks_are_aligned_and_hold_what_was_asked_for),
+      TEST(test_calloc_clears_memory_that_was_used_before),
+      TEST(test_calloc_refuses_a_product_that_overflows),
+      TEST(test_realloc_keeps_the_content_and_stays_within_a_class),
+      cmocka_unit_test(test_hard_limit_fails_an_allocation_and_a_free_helps),
+      cmocka_unit_test(test_last_free_blocks_are_found_when_memory_is_out),
+      TEST(test_refused_mapping_leaves_the_heap_as_it_was),
+      TEST(test_tables_are_zeroed_and_counted_as_mapped),
+      TEST(test_large_block_is_unmapped_when_it_is_freed),
+      cmocka_unit_test(
+          test_empty_pages_go_back_to_the_system_over_the_cache_bounds),
+      cmocka_unit_test(test_memory_that_was_given_back_is_dead_when_used_again),
+      cmocka_unit_test(
+          test_thread_keeps_so_many_empty_pages_as_its_options_say),
+      TEST(test_blocks_freed_are_used_again_without_new_memory),
+      TEST(test_blocks_that_others_freed_come_back_to_the_owner),
+      TEST(test_pages_emptied_by_others_are_free_though_the_owner_is_idle),
+      TEST(test_pages_of_a_thread_that_left_serve_the_next),
+      TEST(test_a_full_page_of_a_thread_that_left_is_adopted_once_it_has_room),
+      TEST(test_threads_free_each_others_blocks_while_they_come_and_go),
+      cmocka_unit_test(
+          test_an_empty_page_with_stray_readers_waits_for_a_grace_period),
+      TEST(test_a_large_block_with_stray_readers_waits_for_a_grace_period),
+      TEST(test_nothing_is_given_back_while_a_collection_is_open),
+      TEST(test_dead_blocks_of_collected_ages_are_not_reused_in_limbo),
+      TEST(test_retired_buffers_keep_their_content_until_limbo_ends),
+      TEST(test_a_thread_that_leaves_empties_its_limbo),
+      TEST(test_births_less_deaths_are_known_when_noted),
+      TEST(test_pages_know_the_ages_of_what_is_born_in_them),
+      TEST(test_check_names_a_page_whose_count_is_wrong),
+      TEST(test_check_finds_a_block_that_was_freed_twice),
 #if GYRE_CHECKING
-        TEST(test_misuse_of_raw_memory_is_named),
+      TEST(test_misuse_of_raw_memory_is_named),
 #endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,6 +15,7 @@ test_json_nests_and_escapes(void **state)
 {
     char text[200];
     struct json json;
+    size_t length;
     (void)state;
     gyre_json_begin(&json, text, sizeof text);
     gyre_json_object(&json, NULL);
@@ -28,7 +29,8 @@ test_json_nests_and_escapes(void **state)
     gyre_json_text(&json, "t", "a\"b\\c\nd\x01");
     gyre_json_text(&json, "z", NULL);
     gyre_json_object_end(&json);
-    assert_int_equal(gyre_json_end(&json), strlen(text));
+    length = gyre_json_end(&json);
+    assert_int_equal(length, strlen(text));
     assert_string_equal(text, "{\"n\":18446744073709551615,\"a\":[1,2,{}],"
                               "\"t\":\"a\\\"b\\\\c\\u000ad\\u0001\","
                               "\"z\":null}");
@@ -234,6 +236,71 @@ test_a_listener_hears_the_edges_in_order(void **state)
     assert_int_equal(heard.count, 0);
 }
 
+/* ---- while threads run ---- */
+
+static void
+make_garbage(struct fixture *fx, struct gyre_thread *self, void *arg)
+{
+    int i;
+    (void)arg;
+    for (i = 0; i < 20000; i++) {
+        struct node *node = node_new(fx);
+        node_link(node, node);
+        node_drop(node);
+        gyre_safepoint(self);
+    }
+    assert_int_equal(gyre_collect(fx->heap, GYRE_GEN_OLD), GYRE_OK);
+}
+
+static void
+count_begins(enum gyre_event event, uint64_t value, void *arg)
+{
+    (void)value;
+    /* relaxed: read after a join */
+    if (event == GYRE_EVENT_COLLECT_BEGIN)
+        gyre_fetch_add_relaxed((int *)arg, 1);
+}
+
+/* Covers docs/design/report.md .report.statistics, .report.event: any thread
+ * may look, listen and set options while others work and collect. */
+static void
+test_reports_may_be_read_while_threads_work(void **state)
+{
+    struct fixture *fx = *state;
+    struct worker workers[2];
+    struct gyre_statistics statistics;
+    char text[64];
+    int begins = 0, i;
+    assert_int_equal(gyre_options_parse(fx->heap, "gc.threshold0=1000,"
+                                                  "gc.automatic=1"),
+                     GYRE_OK);
+    gyre_events_listen(fx->heap, count_begins, &begins);
+    for (i = 0; i < 2; i++)
+        worker_start(&workers[i], fx, make_garbage, NULL);
+    for (i = 0; i < 50; i++) {
+        gyre_statistics_get(fx->heap, &statistics);
+        assert_true(statistics.threads_attached >= 1);
+        assert_true(gyre_statistics_json(fx->heap, text, sizeof text) >
+                    sizeof text);
+        gyre_events_listen(fx->heap, count_begins, &begins);
+        assert_int_equal(gyre_option_set(fx->heap, GYRE_OPT_GC_THRESHOLD1,
+                                         (uint64_t)(i % 5 + 1)),
+                         GYRE_OK);
+        gyre_safepoint(fx->self);
+    }
+    for (i = 0; i < 2; i++)
+        worker_join(&workers[i]);
+    /* a collection that heard the listener may be under way: this waits */
+    assert_int_equal(gyre_collect(fx->heap, GYRE_GEN_OLD), GYRE_OK);
+    gyre_events_listen(fx->heap, NULL, NULL);
+    assert_int_equal(gyre_collect(fx->heap, GYRE_GEN_OLD), GYRE_OK);
+    gyre_statistics_get(fx->heap, &statistics);
+    assert_true(statistics.threads_attached_ever >= 3);
+    assert_true(begins >= 3);
+    assert_int_equal(fixture_live(fx), 0);
+    assert_int_equal(fixture_finalized(fx), 40000);
+}
+
 /* ---- statuses and fatal errors ---- */
 
 /* Covers docs/design/report.md .report.fatal */
@@ -311,6 +378,7 @@ main(void)
         TEST(test_statistics_json_is_well_formed),
         TEST(test_a_collection_is_in_the_histograms),
         TEST(test_a_listener_hears_the_edges_in_order),
+        TEST(test_reports_may_be_read_while_threads_work),
         cmocka_unit_test(test_every_status_has_a_text_of_its_own),
         cmocka_unit_test(test_the_version_is_that_of_the_headers),
         cmocka_unit_test(test_a_fatal_error_goes_to_the_hook),

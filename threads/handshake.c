@@ -2,6 +2,7 @@
  * for another, and for those detached or gone the poster answers.
  * Design: docs/design/threads.md .thread.soft, after [DL93] */
 #include <errno.h>
+#include <string.h>
 #include <time.h>
 
 #include "threads.h"
@@ -47,6 +48,7 @@ answered(struct world *world, struct participant *part, uint32_t phase)
     /* release; pairs: answered(). The claim orders it for the owner. */
     gyre_store_release(&part->ack, phase);
     gyre_participant_release(part);
+    world->look_again(part, world->arg);
     return true;
 }
 
@@ -62,6 +64,20 @@ deadline_after(uint64_t timeout_ms)
         at.tv_sec++;
     }
     return at;
+}
+
+/* `part` has not answered in time: name it in the statistics. */
+static void
+name_late(struct world *world, const struct participant *part,
+          uint64_t timeout_ms)
+{
+    pthread_mutex_lock(&world->lock);
+    world->stop_timeouts++;
+    if (timeout_ms * 1000000 > world->slowest_ns) {
+        world->slowest_ns = timeout_ms * 1000000;
+        memcpy(world->slowest_name, part->name, sizeof world->slowest_name);
+    }
+    pthread_mutex_unlock(&world->lock);
 }
 
 /* Wait for one participant's answer. False: not before `until`. */
@@ -109,8 +125,10 @@ gyre_handshake_soft(struct world *world, struct participant *self,
         if (part != self)
             gyre_participant_request(part, REQUEST_PHASE);
     for (part = first; part != NULL && status == GYRE_OK; part = part->next)
-        if (!await_answer(world, part, phase, &until))
+        if (!await_answer(world, part, phase, &until)) {
+            name_late(world, part, timeout_ms);
             status = GYRE_ERR_TIMEOUT;
+        }
     __atomic_fetch_sub(&world->attention, 1, __ATOMIC_SEQ_CST);
     return status;
 }

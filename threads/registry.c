@@ -31,12 +31,14 @@ init_conditions(struct world *world)
 
 enum gyre_status
 gyre_world_init(struct world *world, uint32_t numbers,
-                void (*answer_for)(struct participant *, void *), void *arg)
+                void (*answer_for)(struct participant *, void *),
+                void (*look_again)(struct participant *, void *), void *arg)
 {
     memset(world, 0, sizeof *world);
     pthread_mutex_init(&world->lock, NULL);
     world->numbers_limit = numbers;
     world->answer_for = answer_for;
+    world->look_again = look_again;
     world->arg = arg;
     return init_conditions(world);
 }
@@ -139,6 +141,16 @@ gyre_world_enter(struct world *world, bool numbered,
     return part;
 }
 
+/* To be given out again. Under world->lock. */
+static void
+list_free(struct world *world, struct participant *part)
+{
+    struct participant **list =
+        part->number != 0 ? &world->free_numbers : &world->free_unnumbered;
+    part->next_free = *list;
+    *list = part;
+}
+
 void
 gyre_world_leave(struct participant *part)
 {
@@ -148,10 +160,7 @@ gyre_world_leave(struct participant *part)
     pthread_mutex_lock(&world->lock);
     world->attached--;
     world->attached_internal -= part->internal;
-    struct participant **list =
-        part->number != 0 ? &world->free_numbers : &world->free_unnumbered;
-    part->next_free = *list;
-    *list = part;
+    list_free(world, part);
     /* seq_cst; pairs: gyre_participant_claim(). Entries pushed before this
      * are seen by our caller's look at the queue, those after it by a pusher
      * that finds the thread gone. */
@@ -218,13 +227,14 @@ tell_watchers(struct world *world)
 void
 gyre_participant_detach(struct participant *part)
 {
-    rcu_member_offline(&part->rcu);
+    rcu_member_offline_begin(&part->rcu);
     GYRE_YIELD_POINT("detach");
     /* seq_cst; pairs: gyre_participant_claim(), gyre_world_stop(). Releases
      * all this thread did to whoever claims it; and what is pushed to its
      * queue after this is drained by the pusher. Only the owner moves a
      * participant out of RUNNING, so no compare is needed. */
     gyre_exchange_seq_cst(&part->state, PART_DETACHED);
+    rcu_member_offline_end(&part->rcu);
     tell_watchers(part->world);
 }
 
@@ -258,12 +268,17 @@ gyre_participant_return(struct participant *part)
 {
     uint32_t state = PART_DETACHED;
     GYRE_YIELD_POINT("return");
+    rcu_member_online_early(&part->rcu);
     /* seq_cst; pairs: gyre_participant_release(), gyre_world_stop(). What a
      * proxy or a stopper did meanwhile is visible; one that comes later sees
      * RUNNING and waits. */
-    if (GYRE_UNLIKELY(!gyre_cas_seq_cst(&part->state, &state, PART_RUNNING)))
+    if (GYRE_UNLIKELY(
+            !gyre_cas_seq_cst(&part->state, &state, PART_RUNNING))) {
+        /* it may take long: hold up no grace period meanwhile */
+        rcu_member_offline(&part->rcu);
         wait_to_return(part);
-    rcu_member_online(&part->rcu);
+        rcu_member_online(&part->rcu);
+    }
 }
 
 void
@@ -353,16 +368,28 @@ gyre_world_after_fork_child(struct world *world, struct participant *self)
             count_attached(part);
             continue;
         }
-        if (gyre_load_relaxed(&part->state) != PART_GONE)
-            rcu_member_forget(&part->rcu);
-        gyre_store_relaxed(&part->state, PART_GONE);
         gyre_store_relaxed(&part->returning, 0);
-        struct participant **list = part->number != 0
-                                        ? &world->free_numbers
-                                        : &world->free_unnumbered;
-        part->next_free = *list;
-        *list = part;
+        if (gyre_load_relaxed(&part->state) == PART_GONE) {
+            list_free(world, part);
+            continue;
+        }
+        rcu_member_forget(&part->rcu);
+        gyre_store_relaxed(&part->state, PART_GONE);
+        part->next_free = NULL;
     }
+}
+
+void
+gyre_world_reissue_gone(struct world *world)
+{
+    struct participant *part;
+    world->free_numbers = NULL;
+    world->free_unnumbered = NULL;
+    /* relaxed: the child has one thread */
+    for (part = gyre_load_relaxed(&world->participants); part != NULL;
+         part = part->next)
+        if (gyre_load_relaxed(&part->state) == PART_GONE)
+            list_free(world, part);
 }
 
 void

@@ -90,8 +90,10 @@ struct world {
     char slowest_name[32];
     uint64_t stop_began_ns, stopped_ns; /* request; all stopped */
     /* const after init: do a detached or gone participant's part of a soft
-     * handshake, under its claim */
+     * handshake, under its claim; and look at its queue again once the claim
+     * is released, for those who pushed meanwhile and found it claimed */
     void (*answer_for)(struct participant *part, void *arg);
+    void (*look_again)(struct participant *part, void *arg);
     void *arg;
 };
 
@@ -99,6 +101,8 @@ uint64_t gyre_clock_ns(void); /* CLOCK_MONOTONIC */
 
 enum gyre_status gyre_world_init(struct world *world, uint32_t numbers,
                                  void (*answer_for)(struct participant *,
+                                                    void *),
+                                 void (*look_again)(struct participant *,
                                                     void *),
                                  void *arg);
 void gyre_world_destroy(struct world *world);
@@ -163,8 +167,11 @@ void gyre_world_statistics(struct world *world, struct gyre_statistics *out);
 /* States agree with a stopped world; fatal when not. In a stop. */
 void gyre_world_check(struct world *world, struct participant *self);
 
-/* fork: in the child, everyone but `self` is gone. */
+/* fork: in the child, everyone but `self` is gone. Those who were attached
+ * are not given out again before gyre_world_reissue_gone(), by when what they
+ * had at hand must be taken over. */
 void gyre_world_after_fork_child(struct world *world,
                                  struct participant *self);
+void gyre_world_reissue_gone(struct world *world);
 
 #endif

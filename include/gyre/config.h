@@ -16,6 +16,7 @@
 #define GYRE_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define GYRE_INLINE static inline __attribute__((always_inline))
 #define GYRE_COLD __attribute__((cold, noinline))
+#define GYRE_NOINLINE __attribute__((noinline))
 #else
 #error "gyre needs the GNU dialect of C: gcc or clang"
 #endif

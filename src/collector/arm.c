@@ -45,10 +45,12 @@ limbo_on(struct cycle *cycle)
 enum gyre_status
 gyre_phase_arm(struct cycle *cycle)
 {
+    if (!(cycle->traits & TYPE_FINALIZES))
+        return GYRE_OK;
     for (size_t i = 0; i < cycle->set.count; i++) {
         struct gyre_object *obj = cycle->set.items[i];
         if (must_finalize(obj) &&
-            !gyre_cycle_table_push(cycle, &cycle->finalizable, obj))
+            !cycle_table_push(cycle, &cycle->finalizable, obj))
             return GYRE_ERR_NOMEM;
     }
     if (cycle->finalizable.count == 0)

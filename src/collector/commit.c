@@ -18,6 +18,13 @@ put_on_garbage_list(struct cycle *cycle, struct gyre_object *obj)
     return gyre_suspect_mark_live(cycle, obj);
 }
 
+static bool
+must_save(const struct cycle *cycle)
+{
+    return (cycle->traits & TYPE_UNCLEARABLE) != 0 ||
+           heap_option(cycle->heap, GYRE_OPT_GC_SAVE_ALL) != 0;
+}
+
 /* Take out of the set what is not to be freed. False: no memory; then
  * nothing is freed. */
 static bool
@@ -28,7 +35,7 @@ save_garbage(struct cycle *cycle)
     bool ok = true, any = false;
     for (size_t i = 0; ok && i < cycle->set.count; i++) {
         struct gyre_object *obj = cycle->set.items[i];
-        if (save_all || !(gyre_type_of(obj)->traits & TYPE_CLEARABLE)) {
+        if (save_all || (gyre_type_of(obj)->traits & TYPE_UNCLEARABLE)) {
             ok = put_on_garbage_list(cycle, obj);
             any = true;
         }
@@ -39,7 +46,7 @@ save_garbage(struct cycle *cycle)
     if (any) {
         for (size_t i = 0; i < cycle->set.count; i++)
             if (!cycle_is_member(cycle->set.items[i]))
-                gyre_prove_disarm(cycle->set.items[i]);
+                gyre_prove_disarm(cycle, cycle->set.items[i]);
         gyre_suspect_compact(cycle);
     }
     return ok;
@@ -58,20 +65,22 @@ make_dying(struct gyre_object *obj)
 void
 gyre_phase_commit(struct cycle *cycle)
 {
-    uint64_t cleared = 0;
-    if (!save_garbage(cycle)) {
+    if (must_save(cycle) && !save_garbage(cycle)) {
         gyre_prove_give_up(cycle);
         cycle->set.count = 0;
         return;
     }
+    cycle->members = cycle->set.count;
+    /* When no member could be named without a counted reference, and no
+     * `clear` will decrement one, nobody ever looks at their headers again. */
+    if (!(cycle->flags & (GYRE_RC_WEAK | GYRE_RC_PUBLISHED)) &&
+        !(cycle->traits & TYPE_TRACES))
+        return;
     for (size_t i = 0; i < cycle->set.count; i++) {
         struct gyre_object *obj = cycle->set.items[i];
         bool weak = (gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_WEAK) != 0;
         make_dying(obj);
         if (weak)
             gyre_weak_clear(cycle->self, obj, true);
-        cleared += gyre_type_of(obj)->clear != NULL;
     }
-    cycle->with_clear = cleared;
-    cycle->members = cycle->set.count;
 }

@@ -11,26 +11,20 @@
 #define STOP_TRIES 3
 
 bool
-gyre_cycle_table_push(struct cycle *cycle, struct cycle_table *table,
-                      void *item)
+gyre_cycle_table_grow(struct cycle *cycle, struct cycle_table *table)
 {
-    if (GYRE_UNLIKELY(table->count == table->capacity)) {
-        size_t capacity = table->capacity == 0 ? 512 : table->capacity * 2;
-        void **items =
-            gyre_memory_table_new(cycle->heap, capacity * sizeof *items);
-        if (items == NULL) {
-            cycle->out_of_memory = true;
-            return false;
-        }
-        if (table->items != NULL) {
-            memcpy(items, table->items, table->count * sizeof *items);
-            gyre_memory_table_delete(cycle->heap, table->items,
-                                     table->capacity * sizeof *items);
-        }
-        table->items = items;
-        table->capacity = capacity;
+    size_t capacity = table->capacity == 0 ? 512 : table->capacity * 2;
+    void **items =
+        gyre_memory_table_new(cycle->heap, capacity * sizeof *items);
+    if (items == NULL)
+        return false;
+    if (table->items != NULL) {
+        memcpy(items, table->items, table->count * sizeof *items);
+        gyre_memory_table_delete(cycle->heap, table->items,
+                                 table->capacity * sizeof *items);
     }
-    table->items[table->count++] = item;
+    table->items = items;
+    table->capacity = capacity;
     return true;
 }
 
@@ -97,7 +91,7 @@ static void
 finish(struct cycle *cycle)
 {
     gyre_phase_commit(cycle);
-    gyre_generation_restamp(cycle);
+    gyre_generation_forget_set(cycle);
     resume(cycle);
     gyre_phase_reclaim(cycle);
 }
@@ -162,6 +156,7 @@ gyre_cycle_run(struct mutator *self, enum gyre_generation generation)
     status = run_phases(&cycle);
     if (status == GYRE_OK)
         gyre_generation_collected(heap, generation, cycle.survivors);
+    table_free(&cycle, &cycle.segments);
     table_free(&cycle, &cycle.pages);
     table_free(&cycle, &cycle.marks);
     table_free(&cycle, &cycle.set);

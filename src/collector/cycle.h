@@ -44,18 +44,34 @@ struct cycle {
     enum gyre_generation generation;
     uint32_t stamps;          /* ages of the candidates */
     struct cycle_table pages; /* struct page *, those with candidates */
+    struct cycle_table segments; /* struct segment *, by address */
     uint32_t *tables;         /* all side tables, one mapping */
     size_t table_words;
     struct cycle_table marks; /* SUSPECT's stack: live, not yet traced */
     struct cycle_table set;   /* the garbage, in order of pages */
     struct cycle_table finalizable; /* members, each with a reference */
-    bool out_of_memory, pinned, limbo;
-    uint64_t candidates, survivors, members, with_clear;
+    bool pinned, limbo;
+    /* Where SUSPECT's sweep is: what is marked beyond it is traced when the
+     * sweep gets there, what lies before it goes on `marks`. */
+    const struct gyre_object *cursor;
+    unsigned next_age;        /* survivors' */
+    uint32_t traits;          /* of all candidates' types, together */
+    uint32_t flags;           /* of all suspects' rc_shared, together */
+    uint64_t candidates, survivors, members;
     uint64_t stop_began_ns;
 };
 
-bool gyre_cycle_table_push(struct cycle *cycle, struct cycle_table *table,
-                           void *item);
+bool gyre_cycle_table_grow(struct cycle *cycle, struct cycle_table *table);
+
+static inline bool
+cycle_table_push(struct cycle *cycle, struct cycle_table *table, void *item)
+{
+    if (GYRE_UNLIKELY(table->count == table->capacity) &&
+        !gyre_cycle_table_grow(cycle, table))
+        return false;
+    table->items[table->count++] = item;
+    return true;
+}
 
 /* The side-table word of a block, or NULL: not on a page with candidates. */
 static inline uint32_t *
@@ -81,7 +97,7 @@ enum gyre_status gyre_phase_arm(struct cycle *cycle);
 void gyre_phase_finalize(struct cycle *cycle);
 enum gyre_status gyre_phase_prove(struct cycle *cycle);
 /* A member is anybody's again: resurrected, saved, or the cycle abandoned. */
-void gyre_prove_disarm(struct gyre_object *obj);
+void gyre_prove_disarm(struct cycle *cycle, struct gyre_object *obj);
 /* The set can't be committed: its members are anybody's again. In a stop. */
 void gyre_prove_give_up(struct cycle *cycle);
 void gyre_phase_commit(struct cycle *cycle);
@@ -97,10 +113,13 @@ bool gyre_suspect_is_held(const struct gyre_object *obj, uint32_t word);
 /* Drop from `set` what is LIVE. */
 void gyre_suspect_compact(struct cycle *cycle);
 
-/* In a stop: survivors take the next age. */
-void gyre_generation_restamp(struct cycle *cycle);
+/* In a stop: a survivor takes the next age, its page knows. */
+void gyre_generation_promote(struct cycle *cycle, struct gyre_object *obj);
+/* In a stop: the members are as good as freed; their pages no longer hold
+ * the collected ages. */
+void gyre_generation_forget_set(struct cycle *cycle);
 
-/* Call `visit` for each edge of `obj`. */
+/* Call `edge` for each edge of `obj`. */
 void gyre_cycle_trace(struct gyre_object *obj, const struct gyre_type *type,
                       gyre_edge_fn edge, void *arg);
 

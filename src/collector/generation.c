@@ -20,48 +20,28 @@ gyre_collector_thread_init(struct mutator *self)
     gyre_memory_birth_stamp(&self->fast, heap->collector.birth_stamp);
 }
 
-static unsigned
-next_age(enum gyre_generation generation)
+void
+gyre_generation_promote(struct cycle *cycle, struct gyre_object *obj)
 {
-    return generation == GYRE_GEN_YOUNG ? STAMP_MIDDLE : STAMP_OLD;
-}
-
-/* Give every object of the collected ages in `page` the age `age`; members
- * of the garbage set too, it does them no harm. */
-static void
-restamp_page(struct cycle *cycle, struct page *page, unsigned age)
-{
-    unsigned index = page_index(page);
-    struct segment *segment = segment_of(page);
-    size_t step = page->fast.block_size;
-    unsigned char *block = page->blocks;
-    uint32_t seen = 0;
-    if ((segment->stamps[index] & cycle->stamps & ~(1u << age)) == 0)
-        return; /* all of that age already */
-    for (uint32_t i = 0; i < page->fresh; i++, block += step) {
-        struct gyre_object *obj = (struct gyre_object *)block;
-        uint64_t word0 = gyre_load_relaxed(&obj->word0);
-        if (!word0_is_object(word0))
-            continue;
-        if (cycle->stamps & (1u << word0_stamp(word0))) {
-            word0 = word0_with_stamp(word0, age);
-            /* relaxed: world stopped, and a waiter for the object's lock
-             * wrote its bit before it was stopped */
-            gyre_store_relaxed(&obj->word0, word0);
-        }
-        seen |= 1u << word0_stamp(word0);
-    }
-    if (page->state == PAGE_CURRENT)
-        seen |= 1u << cycle->heap->collector.birth_stamp;
-    segment->stamps[index] = (uint8_t)seen;
+    struct segment *segment = segment_of(obj);
+    uint64_t word0 = gyre_load_relaxed(&obj->word0);
+    /* relaxed: world stopped, and a waiter for the object's lock wrote its
+     * bit before it was stopped */
+    gyre_store_relaxed(&obj->word0, word0_with_stamp(word0, cycle->next_age));
+    segment->stamps[page_index(page_of(obj))] |= 1u << cycle->next_age;
 }
 
 void
-gyre_generation_restamp(struct cycle *cycle)
+gyre_generation_forget_set(struct cycle *cycle)
 {
-    unsigned age = next_age(cycle->generation);
-    for (size_t i = 0; i < cycle->pages.count; i++)
-        restamp_page(cycle, cycle->pages.items[i], age);
+    uint8_t gone = (uint8_t)(cycle->stamps & ~(1u << cycle->next_age));
+    const struct page *last = NULL;
+    for (size_t i = 0; i < cycle->set.count; i++) {
+        struct page *page = page_of(cycle->set.items[i]);
+        if (page != last)
+            segment_of(page)->stamps[page_index(page)] &= (uint8_t)~gone;
+        last = page;
+    }
 }
 
 /* ---- what is due ---- */

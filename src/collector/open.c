@@ -7,6 +7,8 @@
  * Design: docs/design/cycle.md .cycle.stamp */
 #include "cycle.h"
 
+#include <stdlib.h>
+
 static uint32_t
 stamps_of(enum gyre_generation generation)
 {
@@ -16,6 +18,27 @@ stamps_of(enum gyre_generation generation)
     if (generation >= GYRE_GEN_OLD)
         stamps |= 1u << STAMP_OLD;
     return stamps;
+}
+
+static int
+by_address(const void *a, const void *b)
+{
+    uintptr_t left = *(const uintptr_t *)a, right = *(const uintptr_t *)b;
+    return left < right ? -1 : left > right;
+}
+
+/* In order of address, which SUSPECT's sweep follows. */
+static bool
+list_segments(struct cycle *cycle)
+{
+    struct segment *segment = cycle->heap->memory.segments;
+    for (; segment != NULL; segment = segment->next)
+        if (!cycle_table_push(cycle, &cycle->segments, segment))
+            return false;
+    if (cycle->segments.count > 1)
+        qsort(cycle->segments.items, cycle->segments.count,
+              sizeof(void *), by_address);
+    return true;
 }
 
 static bool
@@ -31,7 +54,7 @@ list_pages_of(struct cycle *cycle, struct segment *segment)
         if (page->kind != GYRE_PAGE_CONTAINER || page->state == PAGE_FREE ||
             page->state == PAGE_INTERIOR || page->state == PAGE_RETIRING)
             continue;
-        if (!gyre_cycle_table_push(cycle, &cycle->pages, page))
+        if (!cycle_table_push(cycle, &cycle->pages, page))
             return false;
         /* an even number, so that no table shares a line needlessly */
         cycle->table_words += (page->fresh + 15) & ~(size_t)15;
@@ -73,11 +96,14 @@ move_birth_stamp(struct cycle *cycle)
 enum gyre_status
 gyre_phase_open(struct cycle *cycle)
 {
-    struct segment *segment = cycle->heap->memory.segments;
     uint32_t *table;
     cycle->stamps = stamps_of(cycle->generation);
-    for (; segment != NULL; segment = segment->next)
-        if (!list_pages_of(cycle, segment))
+    cycle->next_age =
+        cycle->generation == GYRE_GEN_YOUNG ? STAMP_MIDDLE : STAMP_OLD;
+    if (!list_segments(cycle))
+        return GYRE_ERR_NOMEM;
+    for (size_t i = 0; i < cycle->segments.count; i++)
+        if (!list_pages_of(cycle, cycle->segments.items[i]))
             return GYRE_ERR_NOMEM;
     if (cycle->table_words > 0) {
         cycle->tables = gyre_memory_table_new(

@@ -32,8 +32,9 @@ check_armed(const struct gyre_object *obj, uint32_t word)
 }
 
 void
-gyre_prove_disarm(struct gyre_object *obj)
+gyre_prove_disarm(struct cycle *cycle, struct gyre_object *obj)
 {
+    gyre_generation_promote(cycle, obj);
     if ((gyre_load_relaxed(&obj->rc_local) & 0xffff) != GYRE_RC_ARMED)
         return;
     /* relaxed: world stopped, or a reader that still sees ARMED takes the
@@ -70,7 +71,7 @@ gyre_phase_prove(struct cycle *cycle)
     }
     for (size_t i = 0; i < kept; i++)
         if (!cycle_is_member(cycle->set.items[i]))
-            gyre_prove_disarm(cycle->set.items[i]);
+            gyre_prove_disarm(cycle, cycle->set.items[i]);
     gyre_suspect_compact(cycle);
     gyre_fetch_add_relaxed(&cycle->heap->collector.resurrected,
                            lived - cycle->set.count);
@@ -83,6 +84,6 @@ gyre_prove_give_up(struct cycle *cycle)
     for (size_t i = 0; i < cycle->set.count; i++) {
         struct gyre_object *obj = cycle->set.items[i];
         if (still_lives(obj))
-            gyre_prove_disarm(obj);
+            gyre_prove_disarm(cycle, obj);
     }
 }

@@ -4,6 +4,7 @@
  *   exit    all are freed
  * Whether a target is a member is asked of the side tables, which outlive
  * the members' headers. Design: docs/design/cycle.md .cycle.reclaim */
+#include "../memory/batch.h"
 #include "cycle.h"
 
 static inline void
@@ -57,7 +58,7 @@ release_slots(struct gyre_object *obj, const struct gyre_type *type)
 static void
 clear_members(struct cycle *cycle)
 {
-    if (cycle->with_clear == 0)
+    if (!(cycle->traits & TYPE_TRACES))
         return;
     for (size_t i = 0; i < cycle->set.count; i++) {
         struct gyre_object *obj = cycle->set.items[i];
@@ -67,50 +68,11 @@ clear_members(struct cycle *cycle)
     }
 }
 
-/* Small blocks of one page, on their way back in one push. */
-struct chain {
-    struct page *page;
-    void *first, *last;
-    uint32_t count;
-};
-
-static void
-chain_flush(struct cycle *cycle, struct chain *chain)
-{
-    if (chain->count > 0)
-        gyre_memory_free_chain(&cycle->self->fast, chain->page, chain->first,
-                               chain->last, chain->count);
-    chain->count = 0;
-}
-
-static void
-chain_add(struct cycle *cycle, struct chain *chain, struct gyre_object *obj)
-{
-    struct page *page = page_of(obj);
-    if (page->state == PAGE_LARGE) {
-        gyre_memory_free(&cycle->self->fast, obj);
-        return;
-    }
-    if (chain->count > 0 && chain->page != page)
-        chain_flush(cycle, chain);
-    /* relaxed: the block is dead; a stray reader needs a defined value */
-    if (chain->count == 0) {
-        chain->page = page;
-        chain->first = obj;
-        gyre_store_relaxed(&obj->word0, (uint64_t)GYRE_LINK_END);
-    } else {
-        gyre_store_relaxed(&((struct gyre_object *)chain->last)->word0,
-                           (uint64_t)(uintptr_t)obj + 1);
-        gyre_store_relaxed(&obj->word0, (uint64_t)GYRE_LINK_END);
-    }
-    chain->last = obj;
-    chain->count++;
-}
-
 void
 gyre_phase_reclaim(struct cycle *cycle)
 {
-    struct chain chain = {0};
+    struct gyre_thread *self = &cycle->self->fast;
+    struct free_batch batch = {.count = 0};
     if (cycle->set.count == 0)
         return;
     gyre_event_fire(cycle->heap, GYRE_EVENT_RECLAIM, cycle->set.count);
@@ -118,6 +80,7 @@ gyre_phase_reclaim(struct cycle *cycle)
     for (size_t i = 0; i < cycle->set.count; i++) {
         struct gyre_object *obj = cycle->set.items[i];
         const struct gyre_type *type = gyre_type_of(obj);
+        struct page *page;
         if (i + 8 < cycle->set.count)
             __builtin_prefetch(cycle->set.items[i + 8], 1);
         if (type->traits & TYPE_HAS_SLOTS)
@@ -126,9 +89,13 @@ gyre_phase_reclaim(struct cycle *cycle)
             type->dealloc(obj);
         /* relaxed: nobody refers to it; a stale reader must find it dead */
         gyre_store_relaxed((gyre_rc_word *)&obj->rc_local, RC_DEAD_WORD);
-        chain_add(cycle, &chain, obj);
+        page = page_of(obj);
+        if (page->size_class == PAGE_CLASS_LARGE)
+            gyre_memory_free(self, obj);
+        else
+            free_batch_add(self, &batch, page, obj);
     }
-    chain_flush(cycle, &chain);
+    free_batch_flush(self, &batch);
     gyre_fetch_add_relaxed(&cycle->heap->collector.collected,
                            cycle->set.count);
 }

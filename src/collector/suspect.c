@@ -3,9 +3,10 @@
  * The rest is the set. With the world stopped it is exact: garbage, all of
  * it, and nothing else.
  *
- * Headers are read in order of address and side tables at random, behind a
- * window of prefetches; tracing goes through a queue of objects fetched
- * ahead [CHV04]. Design: docs/design/cycle.md .cycle.suspect */
+ * Objects are read in order of address and side tables at random, behind a
+ * window of prefetches. What is marked ahead of the sweep is traced when the
+ * sweep gets there; what it has passed is traced from a stack, through a
+ * queue of objects fetched ahead [CHV04]. Design: docs/design/cycle.md .cycle.suspect */
 #include "cycle.h"
 
 #include "../fault.h"
@@ -26,6 +27,14 @@ gyre_cycle_trace(struct gyre_object *obj, const struct gyre_type *type,
     });
     if (type->trace != NULL)
         type->trace(obj, edge, arg);
+}
+
+/* An edge within its page, which is what most are where objects are made
+ * together, needs neither the page's record again nor a fetch ahead. */
+static inline bool
+same_page(const void *a, const void *b)
+{
+    return (((uintptr_t)a ^ (uintptr_t)b) >> GYRE_PAGE_SHIFT) == 0;
 }
 
 /* ---- counting edges ---- */
@@ -74,8 +83,8 @@ window_flush(struct count_window *window)
 }
 
 static inline void
-window_count_object(struct count_window *window, struct gyre_object *obj,
-                    const struct gyre_type *type)
+window_count_object(struct count_window *window, const struct page *page,
+                    struct gyre_object *obj, const struct gyre_type *type)
 {
     if (GYRE_LIKELY(type->traits & TYPE_RUN)) {
         const struct gyre_slot *slot =
@@ -85,7 +94,9 @@ window_count_object(struct count_window *window, struct gyre_object *obj,
             left--;
         for (; left > 0; left--, slot++) {
             struct gyre_object *ref = gyre_load_relaxed(&slot->ref);
-            if (ref != NULL)
+            if (same_page(ref, obj))
+                count_up(&page->gc[page_block_index(page, ref)]);
+            else if (ref != NULL)
                 window_count(window, ref);
         }
     } else {
@@ -97,16 +108,16 @@ void
 gyre_suspect_count_edges(struct gyre_object *obj)
 {
     struct count_window window = {{NULL}, 0};
-    window_count_object(&window, obj, gyre_type_of(obj));
+    window_count_object(&window, page_of(obj), obj, gyre_type_of(obj));
     window_flush(&window);
 }
 
-/* Alive, tracked and of a collected age. */
+/* Alive and of a collected age. */
 static inline bool
-is_candidate(const struct cycle *cycle, const struct gyre_object *obj,
+is_collected(const struct cycle *cycle, const struct gyre_object *obj,
              uint64_t word0)
 {
-    return word0_is_object(word0) && (word0 & GYRE_WORD0_TRACKED) != 0 &&
+    return word0_is_object(word0) &&
            (cycle->stamps & (1u << word0_stamp(word0))) != 0 &&
            !(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_DEAD);
 }
@@ -117,17 +128,27 @@ count_page(struct cycle *cycle, struct page *page,
 {
     size_t step = page->fast.block_size;
     unsigned char *block = page->blocks;
+    uint32_t traits = cycle->traits;
+    uint64_t candidates = 0;
     for (uint32_t i = 0; i < page->fresh; i++, block += step) {
         struct gyre_object *obj = (struct gyre_object *)block;
         uint64_t word0 = gyre_load_relaxed(&obj->word0);
-        if (!is_candidate(cycle, obj, word0))
+        const struct gyre_type *type;
+        if (!is_collected(cycle, obj, word0))
             continue;
+        if (GYRE_UNLIKELY(!(word0 & GYRE_WORD0_TRACKED))) {
+            gyre_generation_promote(cycle, obj); /* not collected, but ages */
+            continue;
+        }
+        type =
+            (const struct gyre_type *)(uintptr_t)(word0 & GYRE_WORD0_TYPE);
+        traits |= type->traits;
         page->gc[i] |= GC_CANDIDATE;
-        cycle->candidates++;
-        window_count_object(
-            window, obj,
-            (const struct gyre_type *)(uintptr_t)(word0 & GYRE_WORD0_TYPE));
+        candidates++;
+        window_count_object(window, page, obj, type);
     }
+    cycle->traits = traits;
+    cycle->candidates += candidates;
 }
 
 /* ---- marking what is held from outside ---- */
@@ -136,10 +157,13 @@ bool
 gyre_suspect_is_held(const struct gyre_object *obj, uint32_t word)
 {
     uint32_t local = gyre_load_relaxed(&obj->rc_local);
-    int64_t count = gyre_object_count(obj), edges = word & GC_EDGES;
-    if ((local & 0xffff) == GYRE_RC_IMMORTAL || edges == GC_EDGES ||
-        gyre_rc_shared_count(gyre_load_relaxed(&obj->rc_shared)) >=
-            RC_SATURATED)
+    uint32_t shared = gyre_load_relaxed(&obj->rc_shared);
+    int64_t count = gyre_rc_shared_count(shared), edges = word & GC_EDGES;
+    if (!(shared & GYRE_RC_MERGED) && rc_owner_is_thread(local))
+        count += rc_local_count(local);
+    if (GYRE_UNLIKELY((local & 0xffff) == GYRE_RC_IMMORTAL ||
+                      edges == GC_EDGES ||
+                      gyre_rc_shared_count(shared) >= RC_SATURATED))
         return true;
     if (GYRE_CHECKING)
         GYRE_CHECK(edges <= count,
@@ -161,48 +185,69 @@ struct mark_window {
     bool ok;
 };
 
-/* A target's word has arrived: mark it, and have it traced, the first time. */
+/* A target's word has arrived: mark it the first time. It is traced when the
+ * sweep gets to it, or from the stack when the sweep has passed. */
 static inline void
-mark_target(struct mark_window *window, struct gyre_object *obj)
+mark_target(struct mark_window *window, struct gyre_object *obj,
+            uint32_t *word)
 {
-    uint32_t *word = cycle_word(obj);
+    struct cycle *cycle = window->cycle;
     if ((*word & (GC_LIVE | GC_CANDIDATE)) != GC_CANDIDATE)
         return;
     *word |= GC_LIVE;
-    window->cycle->survivors++;
-    if (!gyre_cycle_table_push(window->cycle, &window->cycle->marks, obj))
+    if (obj <= cycle->cursor &&
+        !cycle_table_push(cycle, &cycle->marks, obj))
         window->ok = false;
 }
 
-static void
-mark_edge(struct gyre_object *target, void *arg)
+static inline void
+window_mark(struct mark_window *window, struct gyre_object *target)
 {
-    struct mark_window *window = arg;
     struct gyre_object **place;
-    uint32_t *word;
-    if (target == NULL || (word = cycle_word(target)) == NULL)
+    uint32_t *word = cycle_word(target);
+    if (word == NULL)
         return;
     __builtin_prefetch(word, 1);
     place = &window->targets[window->target_at++ & (WINDOW - 1)];
     if (*place != NULL)
-        mark_target(window, *place);
+        mark_target(window, *place, cycle_word(*place));
     *place = target;
 }
 
+static void
+window_mark_edge(struct gyre_object *target, void *arg)
+{
+    if (target != NULL)
+        window_mark(arg, target);
+}
+
+/* Trace a live object, and let it age while its header is at hand. */
 static inline void
 mark_edges_of(struct mark_window *window, struct gyre_object *obj)
 {
-    const struct gyre_type *type = gyre_type_of(obj);
+    struct cycle *cycle = window->cycle;
+    const struct page *page = (struct page *)gyre_page_record(obj);
+    uint64_t word0 = gyre_load_relaxed(&obj->word0);
+    const struct gyre_type *type =
+        (const struct gyre_type *)(uintptr_t)(word0 & GYRE_WORD0_TYPE);
+    cycle->survivors++;
+    if (word0_stamp(word0) != cycle->next_age)
+        /* relaxed: world stopped, as in gyre_generation_promote() */
+        gyre_store_relaxed(&obj->word0,
+                           word0_with_stamp(word0, cycle->next_age));
     if (GYRE_LIKELY(type->traits & TYPE_RUN)) {
         const struct gyre_slot *slot =
             (const struct gyre_slot *)((char *)obj + type->first_slot);
         for (uint32_t left = type->run_slots; left > 0; left--, slot++) {
             struct gyre_object *ref = gyre_load_relaxed(&slot->ref);
-            if (ref != NULL)
-                mark_edge(ref, window);
+            if (same_page(ref, obj))
+                mark_target(window, ref,
+                            &page->gc[page_block_index(page, ref)]);
+            else if (ref != NULL)
+                window_mark(window, ref);
         }
     } else {
-        gyre_cycle_trace(obj, type, mark_edge, window);
+        gyre_cycle_trace(obj, type, window_mark_edge, window);
     }
 }
 
@@ -213,11 +258,11 @@ mark_flush_targets(struct mark_window *window)
         struct gyre_object *target = window->targets[i];
         window->targets[i] = NULL;
         if (target != NULL)
-            mark_target(window, target);
+            mark_target(window, target, cycle_word(target));
     }
 }
 
-/* Trace until nothing marked waits. */
+/* Trace until nothing marked waits on the stack. */
 static bool
 mark_all(struct mark_window *window)
 {
@@ -234,7 +279,7 @@ mark_all(struct mark_window *window)
         *place = NULL;
         if (marks->count > 0) {
             *place = marks->items[--marks->count];
-            __builtin_prefetch(*place);
+            __builtin_prefetch(*place, 1);
             window->objects_waiting++;
         }
         if (obj != NULL) {
@@ -249,10 +294,11 @@ bool
 gyre_suspect_mark_live(struct cycle *cycle, struct gyre_object *obj)
 {
     struct mark_window window = {.cycle = cycle, .ok = true};
-    mark_target(&window, obj);
+    mark_target(&window, obj, cycle_word(obj));
     return mark_all(&window);
 }
 
+/* Sweep one page: trace what is marked already, and what is held. */
 static bool
 mark_page(struct cycle *cycle, struct page *page, struct mark_window *window)
 {
@@ -261,31 +307,50 @@ mark_page(struct cycle *cycle, struct page *page, struct mark_window *window)
     for (uint32_t i = 0; i < page->fresh; i++, block += step) {
         struct gyre_object *obj = (struct gyre_object *)block;
         uint32_t word = page->gc[i];
-        if ((word & (GC_LIVE | GC_CANDIDATE)) != GC_CANDIDATE ||
-            !gyre_suspect_is_held(obj, word))
+        if (!(word & GC_CANDIDATE))
             continue;
-        page->gc[i] = word | GC_LIVE;
-        cycle->survivors++;
+        cycle->cursor = obj;
+        /* marked: by an edge from before, and not traced then */
+        if (!(word & GC_LIVE)) {
+            if (!gyre_suspect_is_held(obj, word))
+                continue;
+            page->gc[i] = word | GC_LIVE;
+        }
         mark_edges_of(window, obj);
-        /* A bound for the stack, not a need: what waits is traced while its
-         * neighbourhood is warm. */
+        /* The stack is traced while its neighbourhood is warm. */
         if (cycle->marks.count >= WINDOW && !mark_all(window))
             return false;
     }
-    return true;
+    return window->ok;
 }
 
 /* ---- the set ---- */
 
+/* The members in `page`, and which ages it holds from now on. */
 static bool
 gather_page(struct cycle *cycle, struct page *page)
 {
-    for (uint32_t i = 0; i < page->fresh; i++)
-        if ((page->gc[i] & (GC_LIVE | GC_CANDIDATE)) == GC_CANDIDATE &&
-            !gyre_cycle_table_push(cycle, &cycle->set,
-                                   page->blocks +
-                                       (size_t)i * page->fast.block_size))
+    uint8_t *stamps = &segment_of(page)->stamps[page_index(page)];
+    /* Of the collected ages only the survivors', which what is not tracked
+     * has as well; it stays when nobody survives, to no harm. */
+    uint32_t seen = *stamps & (~cycle->stamps | 1u << cycle->next_age);
+    for (uint32_t i = 0; i < page->fresh; i++) {
+        uint32_t word = page->gc[i];
+        struct gyre_object *obj;
+        if (!(word & GC_CANDIDATE))
+            continue;
+        if (word & GC_LIVE) {
+            seen |= 1u << cycle->next_age;
+            continue;
+        }
+        obj = (struct gyre_object *)(page->blocks +
+                                     (size_t)i * page->fast.block_size);
+        cycle->flags |= rc_flags_of(gyre_load_relaxed(&obj->rc_shared));
+        seen |= *stamps; /* until it is freed */
+        if (!cycle_table_push(cycle, &cycle->set, obj))
             return false;
+    }
+    *stamps = (uint8_t)seen;
     return true;
 }
 
@@ -314,8 +379,8 @@ gyre_phase_suspect(struct cycle *cycle)
             return GYRE_ERR_NOMEM;
     if (!mark_all(&marking))
         return GYRE_ERR_NOMEM;
-    if (cycle->survivors == cycle->candidates)
-        return GYRE_OK;
+    /* The sweep is over: what is marked later comes off the stack. */
+    cycle->cursor = (const struct gyre_object *)UINTPTR_MAX;
     for (size_t i = 0; i < cycle->pages.count; i++)
         if (!gather_page(cycle, cycle->pages.items[i]))
             return GYRE_ERR_NOMEM;

@@ -35,9 +35,8 @@ gyre_page_unlist(struct gyre_heap *heap, struct page *page)
         page_list_remove(&thread->available[index], page);
         break;
     case PAGE_FULL:
-        page_list_remove(thread != NULL ? &thread->full
-                                        : &memory->abandoned_full,
-                         page);
+        page_list_remove(
+            thread != NULL ? &thread->full : &memory->abandoned_full, page);
         break;
     case PAGE_RETURNED:
         page_list_remove(&thread->returned, page);
@@ -72,8 +71,7 @@ cache_has_place(struct gyre_thread *self, const struct page *page)
                      << GYRE_PAGE_SHIFT;
     return bytes <= heap_option(self->heap, GYRE_OPT_MEMORY_THREAD_CACHE) &&
            thread->empty_of[page_alloc_index(page)] <
-               heap_option(self->heap,
-                           GYRE_OPT_MEMORY_THREAD_CACHE_PER_CLASS);
+               heap_option(self->heap, GYRE_OPT_MEMORY_THREAD_CACHE_PER_CLASS);
 }
 
 /* An empty page stays formatted here, so that one that a stray reader may
@@ -166,8 +164,8 @@ make_available(struct gyre_thread *self, struct page *page)
     gyre_remote_open(page);
     page_set_owner(page, self);
     page_set_state(page, PAGE_AVAILABLE);
-    page_list_push(
-        &mutator_of(self)->memory.available[page_alloc_index(page)], page);
+    page_list_push(&mutator_of(self)->memory.available[page_alloc_index(page)],
+                   page);
 }
 
 /* Close the exhausted current page. False: something was freed into it. */
@@ -277,8 +275,8 @@ take_full(struct gyre_thread *self, uint32_t index)
     struct page *page;
     pthread_mutex_lock(&memory->page_lock);
     page = mutator_of(self)->memory.full;
-    while (page != NULL && (page_alloc_index(page) != index ||
-                            gyre_remote_waiting(page) == 0))
+    while (page != NULL &&
+           (page_alloc_index(page) != index || gyre_remote_waiting(page) == 0))
         page = page->next;
     if (page != NULL) {
         gyre_page_unlist(self->heap, page);
@@ -354,8 +352,7 @@ gyre_memory_page_emptied(struct gyre_thread *self, struct page *page)
  * one block and takes one, at random, would pay them each time. So up to
  * that share of a class's blocks may lie free but unused. */
 static bool
-worth_opening(struct gyre_thread *self, const struct page *page,
-              uint32_t more)
+worth_opening(struct gyre_thread *self, const struct page *page, uint32_t more)
 {
     uint32_t index = page_alloc_index(page);
     bool others = mutator_of(self)->memory.available[index] != NULL;

@@ -44,8 +44,7 @@ struct seen {
 
 /* A free block, met once only, that reads as no object. */
 static void
-check_free_block(const struct page *page, const void *block,
-                 struct seen *seen)
+check_free_block(const struct page *page, const void *block, struct seen *seen)
 {
     const unsigned char *start = block;
     uint32_t index;
@@ -92,11 +91,10 @@ check_small(const struct page *page, bool closed)
 {
     /* relaxed: in a stop */
     uintptr_t word = gyre_load_relaxed(&page->remote_free);
-    struct seen seen = { { 0 } };
+    struct seen seen = {{0}};
     uint32_t free_blocks, remote_blocks, waiting = remote_count(word);
     if (page->fast.block_size != gyre_class_bytes(page->size_class) ||
-        page->capacity !=
-            gyre_segment_span_bytes(page) / page->fast.block_size)
+        page->capacity != gyre_segment_span_bytes(page) / page->fast.block_size)
         BAD(page, "block size %u is not its class's", page->fast.block_size);
     if (page->fresh > page->capacity)
         BAD(page, "%u blocks were handed out", page->fresh);
@@ -111,8 +109,7 @@ check_small(const struct page *page, bool closed)
         BAD(page, "the notify bit does not fit its state");
     remote_blocks = check_free_list(page, remote_link(word), &seen);
     if (remote_blocks != waiting || remote_blocks > page->fast.used)
-        BAD(page, "%u blocks wait, but %u are counted", remote_blocks,
-            waiting);
+        BAD(page, "%u blocks wait, but %u are counted", remote_blocks, waiting);
     if (closed && waiting == page->fast.used)
         BAD(page, "empty, but in its list still");
 }
@@ -209,8 +206,8 @@ check_segment(const struct segment *segment, const struct gyre_heap *heap,
     GYRE_CHECK((free_pages & 1) == 0,
                "memory check: segment %p: its records' page is free",
                (const void *)segment);
-    tally->free_dirty += (uint64_t)__builtin_popcountll(
-        free_pages & segment->dirty_pages);
+    tally->free_dirty +=
+        (uint64_t)__builtin_popcountll(free_pages & segment->dirty_pages);
     tally->free_segments += free_pages == ~UINT64_C(1);
     tally->roomy += free_pages != 0;
     for (i = 1; i < GYRE_SEGMENT_PAGES; i++) {
@@ -263,12 +260,10 @@ check_thread(struct mutator *mutator, struct tally *tally)
     uint32_t index;
     for (index = 0; index < GYRE_ALLOC_INDEXES; index++) {
         const struct page *page = thread->empty[index];
-        uint64_t pages =
-            check_list(page, PAGE_FREE, index, self);
-        tally->of[PAGE_AVAILABLE] -= check_list(
-            thread->available[index], PAGE_AVAILABLE, index, self);
-        tally->of[PAGE_CURRENT] -= self->current[index] != NULL &&
-                                   !page_is_none(self->current[index]);
+        uint64_t pages = check_list(page, PAGE_FREE, index, self);
+        tally->of[PAGE_AVAILABLE] -=
+            check_list(thread->available[index], PAGE_AVAILABLE, index, self);
+        tally->of[PAGE_CURRENT] -= !page_is_none(self->current[index]);
         tally->cached -= pages;
         cached += pages > 0 ? pages * page->span_pages : 0;
         GYRE_CHECK(pages == thread->empty_of[index],
@@ -283,8 +278,8 @@ check_thread(struct mutator *mutator, struct tally *tally)
                (unsigned long long)thread->empty_pages);
     tally->of[PAGE_FULL] -=
         check_list(thread->full, PAGE_FULL, GYRE_ALLOC_INDEXES, self);
-    tally->of[PAGE_RETURNED] -= check_list(thread->returned, PAGE_RETURNED,
-                                           GYRE_ALLOC_INDEXES, self);
+    tally->of[PAGE_RETURNED] -=
+        check_list(thread->returned, PAGE_RETURNED, GYRE_ALLOC_INDEXES, self);
     GYRE_CHECK(thread->returned == NULL ||
                    gyre_load_relaxed(&thread->has_returned) != 0,
                "memory check: thread %p is not told of returned pages",
@@ -297,10 +292,10 @@ check_heap_lists(struct memory_heap *memory, struct tally *tally)
     const struct segment *segment;
     uint32_t index;
     for (index = 0; index < GYRE_ALLOC_INDEXES; index++)
-        tally->of[PAGE_ABANDONED] -= check_list(
-            memory->abandoned[index], PAGE_ABANDONED, index, NULL);
-    tally->of[PAGE_FULL] -= check_list(memory->abandoned_full, PAGE_FULL,
-                                       GYRE_ALLOC_INDEXES, NULL);
+        tally->of[PAGE_ABANDONED] -=
+            check_list(memory->abandoned[index], PAGE_ABANDONED, index, NULL);
+    tally->of[PAGE_FULL] -=
+        check_list(memory->abandoned_full, PAGE_FULL, GYRE_ALLOC_INDEXES, NULL);
     check_list(memory->retiring, PAGE_RETIRING, GYRE_ALLOC_INDEXES, NULL);
     for (segment = memory->roomy; segment != NULL;
          segment = segment->next_roomy)
@@ -319,7 +314,7 @@ void
 gyre_memory_check(struct gyre_heap *heap)
 {
     struct memory_heap *memory = &heap->memory;
-    struct tally tally = { .cached = 0 };
+    struct tally tally = {.cached = 0};
     struct segment *segment;
     struct participant *part;
     unsigned kind;
@@ -337,8 +332,9 @@ gyre_memory_check(struct gyre_heap *heap)
     check_zero(&tally, PAGE_ABANDONED, "abandoned");
     GYRE_CHECK(tally.cached == 0, "memory check: %lld cached pages are lost",
                (long long)tally.cached);
-    GYRE_CHECK(tally.roomy == 0, "memory check: %lld segments with free pages "
-                                 "are not listed",
+    GYRE_CHECK(tally.roomy == 0,
+               "memory check: %lld segments with free pages "
+               "are not listed",
                (long long)tally.roomy);
     GYRE_CHECK(tally.free_dirty == memory->cached_pages,
                "memory check: %llu free pages have memory, %llu are counted",

@@ -30,10 +30,10 @@ chain_free(struct gyre_thread *self, struct page *page,
 }
 
 void
-gyre_memory_free_chain(struct gyre_thread *self, struct page *page,
-                       void *first, void *last, uint32_t count)
+gyre_memory_free_chain(struct gyre_thread *self, struct page *page, void *first,
+                       void *last, uint32_t count)
 {
-    struct block_chain chain = { first, last, count };
+    struct block_chain chain = {first, last, count};
     chain_free(self, page, chain);
 }
 
@@ -41,7 +41,7 @@ static void
 block_free(struct gyre_thread *self, void *block)
 {
     struct page *page = page_of(block);
-    struct block_chain chain = { block, block, 1 };
+    struct block_chain chain = {block, block, 1};
     if (page->size_class == PAGE_CLASS_LARGE)
         gyre_large_free(self, page);
     else

@@ -24,43 +24,51 @@ enum page_state {
     PAGE_FULL,      /* closed; in its owner's full list, or the heap's list of
                      * abandoned full pages; remote frees bring it back */
     PAGE_RETURNED,  /* closed; full once, in its owner's returned list */
-    PAGE_ABANDONED, /* closed; its owner left; in the heap's list of its class */
+    PAGE_ABANDONED, /* closed; its owner left; in the heap's list of its class
+                     */
     PAGE_RETIRING,  /* empty, waits for a grace period .mem.stable */
     PAGE_LARGE,     /* first page of a block with a span or mapping alone */
     PAGE_INTERIOR   /* further page of a span; `head` is its first */
 };
 
+/* The first cache line is what frees look at, the second what the rest of
+ * the allocator and the collector need. */
 struct page {
     struct gyre_page fast;
     /* any thread, atomic: blocks freed by threads that don't own the page,
      * linked as in fast.free, and how many they are: see remote.h */
     uintptr_t remote_free;
     /* const while the page is formatted */
-    unsigned char *blocks; /* the first block */
-    uint32_t reciprocal;   /* see page_block_index() */
-    uint32_t capacity;     /* blocks that fit */
+    struct page *head;  /* of the span; itself for a first page */
+    uint8_t kind;       /* enum gyre_page_kind */
+    uint8_t size_class; /* or PAGE_CLASS_LARGE */
+    uint8_t span_pages; /* 1 for most; 0: a mapping alone */
+    /* owner only: 1 when its memory was written before it was formatted */
+    uint8_t reused;
+    /* enum page_state; atomic: written by the owner, or under the page lock
+     * from and to closed states */
+    uint8_t state;
+    /* atomic: 1 once an object here was PUBLISHED or WEAK since formatting,
+     * so that emptying needs a grace period before reuse */
+    uint8_t stale_readers;
+    /* atomic: 1 when an object here has QUEUED without an entry in any queue
+     * (no memory for one) */
+    uint8_t lost_queue;
+
+    /* const while the page is formatted */
+    unsigned char *blocks __attribute__((aligned(64))); /* the first block */
+    uint32_t reciprocal; /* see page_block_index() */
+    uint32_t capacity;   /* blocks that fit */
+    /* the collector's, in a stop or while it holds the collector lock: side
+     * table of the open cycle, or NULL */
+    uint32_t *gc;
     /* owner only, or under the page lock while closed; the collector in a
      * stop */
-    uint32_t fresh; /* blocks[fresh..capacity) were never handed out or linked */
-    uint32_t noted_used; /* `used` when births were last counted */
-    struct page *next, *prev; /* list of its state; FULL, RETURNED, ABANDONED,
-                               * RETIRING: under the heap's page lock */
-    struct page *head;     /* of the span; itself for a first page */
-    /* the collector's, in a stop or while it holds the collector lock */
-    uint32_t *gc;          /* side table of the open cycle, or NULL */
-    uint8_t kind;          /* enum gyre_page_kind; const while formatted */
-    uint8_t size_class;    /* or PAGE_CLASS_LARGE; const while formatted */
-    uint8_t state;         /* enum page_state; atomic: written by the owner, or
-                            * under the page lock from and to closed states */
-    uint8_t reused;        /* owner only: 1 when its memory was written before
-                            * it was formatted */
-    uint8_t stale_readers; /* atomic: 1 once an object here was PUBLISHED or
-                            * WEAK since formatting, so emptying needs a grace
-                            * period before reuse */
-    uint8_t lost_queue;    /* atomic: 1 when an object here has QUEUED without
-                            * an entry in any queue (no memory for one) */
-    uint8_t span_pages;    /* pages of the span, 1 for most; 0: a mapping
-                            * alone; const while formatted */
+    uint32_t fresh;      /* blocks from this one on were never used or linked */
+    uint32_t noted_used; /* live blocks when births were last counted */
+    /* list of its state; FULL, RETURNED, ABANDONED, RETIRING: under the
+     * heap's page lock */
+    struct page *next, *prev;
 };
 /* `size_class` of a block with a span or a mapping alone. */
 #define PAGE_CLASS_LARGE 0xffu
@@ -69,14 +77,14 @@ GYRE_STATIC_ASSERT(sizeof(struct page) <= GYRE_PAGE_RECORD_BYTES,
 
 /* Head of a segment, or of the mapping of a block over 2 MiB. */
 struct segment {
-    struct gyre_heap *heap;  /* const */
-    struct segment *next;    /* under the page lock; walks in a stop too */
+    struct gyre_heap *heap; /* const */
+    struct segment *next;   /* under the page lock; walks in a stop too */
     struct segment *prev;
     struct segment *next_roomy; /* with free pages; page lock */
     struct segment *prev_roomy;
-    size_t bytes;            /* mapped; GYRE_SEGMENT_BYTES unless alone */
-    uint64_t free_pages;     /* bit i: page i is PAGE_FREE; page lock */
-    uint64_t dirty_pages;    /* bit i: page i was written since mapped or purged */
+    size_t bytes;         /* mapped; GYRE_SEGMENT_BYTES unless alone */
+    uint64_t free_pages;  /* bit i: page i is PAGE_FREE; page lock */
+    uint64_t dirty_pages; /* bit i: page i was written since mapped or purged */
     /* Stamps (bit = age in word 0) that objects of page i may carry, compact
      * so that young pages are found without reading the records of old ones.
      * Container pages only. Set by page_note_birth(), by the collector in a
@@ -102,7 +110,8 @@ static inline unsigned
 page_index(const struct page *page)
 {
     return (unsigned)(((uintptr_t)page & (GYRE_SEGMENT_BYTES - 1)) -
-                      GYRE_SEGMENT_RECORDS) / GYRE_PAGE_RECORD_BYTES;
+                      GYRE_SEGMENT_RECORDS) /
+           GYRE_PAGE_RECORD_BYTES;
 }
 
 /* `current` of a thread that has no page of that index. Never written. */
@@ -130,21 +139,21 @@ page_block_index(const struct page *page, const void *block)
 struct memory_heap {
     pthread_mutex_t page_lock; /* innermost lock: nothing is taken under it */
     /* under page_lock */
-    struct segment *segments;  /* all, large mappings included */
-    struct segment *roomy;     /* those with free pages */
-    uint64_t free_segments;    /* those with nothing but free pages */
+    struct segment *segments; /* all, large mappings included */
+    struct segment *roomy;    /* those with free pages */
+    uint64_t free_segments;   /* those with nothing but free pages */
     struct page *abandoned[GYRE_ALLOC_INDEXES]; /* heads read atomically as a
                                                  * hint without the lock */
     struct page *abandoned_full;
-    struct page *retiring;     /* empty, before a grace period */
+    struct page *retiring; /* empty, before a grace period */
     /* written under page_lock, read by any thread, atomic */
-    uint64_t retiring_pages;   /* of `retiring`, a large block's all counted */
-    uint64_t cached_pages;     /* free pages whose memory is kept */
-    uint64_t pinned;           /* > 0: no page is reformatted or unmapped;
-                                * what empties waits in `retiring` */
+    uint64_t retiring_pages; /* of `retiring`, a large block's all counted */
+    uint64_t cached_pages;   /* free pages whose memory is kept */
+    uint64_t pinned;         /* > 0: no page is reformatted or unmapped;
+                              * what empties waits in `retiring` */
     /* any thread, atomic */
     uint64_t mapped, mapped_peak; /* bytes */
-    uint64_t pages_in_use;     /* not free; thread caches' not either */
+    uint64_t pages_in_use;        /* not free; thread caches' not either */
     uint64_t thread_cached_pages;
     uint64_t adopted, refills;
     uint64_t blocks[GYRE_PAGE_KINDS]; /* in use, as far as noted */
@@ -170,14 +179,14 @@ struct memory_thread {
     struct page *empty[GYRE_ALLOC_INDEXES]; /* the thread's cache of empty
                                              * pages, formatted still */
     uint32_t empty_of[GYRE_ALLOC_INDEXES];  /* and how many */
-    uint64_t empty_pages;   /* of all of them, in pages of 64 KiB */
-    struct page *full;      /* all kinds */
-    struct page *returned;  /* full pages that others freed into */
-    uint32_t has_returned;  /* atomic hint for `returned` */
-    uint32_t limbo_stamps;  /* ages whose dead go to limbo; 0: it is off */
-    uintptr_t limbo;        /* dead blocks, linked by word 0, of any page */
+    uint64_t empty_pages;  /* of all of them, in pages of 64 KiB */
+    struct page *full;     /* all kinds */
+    struct page *returned; /* full pages that others freed into */
+    uint32_t has_returned; /* atomic hint for `returned` */
+    uint32_t limbo_stamps; /* ages whose dead go to limbo; 0: it is off */
+    uintptr_t limbo;       /* dead blocks, linked by word 0, of any page */
     struct limbo_chunk *retired; /* retired raw blocks */
-    uint64_t limbo_blocks;  /* of both */
+    uint64_t limbo_blocks;       /* of both */
     /* atomic: births less deaths in container pages, as far as noted */
     int64_t container_net;
 };
@@ -270,7 +279,8 @@ void gyre_memory_pin(struct gyre_heap *heap);
 void gyre_memory_unpin(struct gyre_heap *heap);
 
 /* Free pages that emptied before a grace period. The caller takes the list
- * (NULL: nothing), waits for the grace period holding no lock, gives it back. */
+ * (NULL: nothing), waits for the grace period holding no lock, gives it back.
+ */
 struct page *gyre_memory_retiring_take(struct gyre_heap *heap);
 void gyre_memory_retiring_release(struct gyre_heap *heap, struct page *list);
 
@@ -291,7 +301,8 @@ void gyre_memory_birth_stamp(struct gyre_thread *self, unsigned stamp);
 void gyre_memory_each_page(struct gyre_heap *heap, uint32_t kinds,
                            void (*visit)(struct page *page, void *arg),
                            void *arg);
-/* Live blocks of a page: `used` less what waits on the remote list. Stop. */
+/* Live blocks of a page: `used` less what waits on the remote list. In a
+ * stop; the owner, or under the page lock, as of now. */
 uint32_t gyre_memory_page_live(const struct page *page);
 /* Note births and deaths of all pages: afterwards blocks_in_use is exact.
  * Stop. */

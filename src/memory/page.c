@@ -14,7 +14,7 @@
 /* Word 1 of a block that was never an object, or is none any more. */
 #define WORD1_DEAD ((uint64_t)GYRE_RC_DEAD << 32)
 
-const struct gyre_page gyre_page_none = { .free = GYRE_LINK_END };
+const struct gyre_page gyre_page_none = {.free = GYRE_LINK_END};
 
 /* What small and large have in common. */
 static void
@@ -54,8 +54,7 @@ gyre_page_format(struct page *page, enum gyre_page_kind kind,
     page->fast.free = GYRE_LINK_END;
     page->fast.used = 0;
     page->fast.block_size = bytes;
-    page->reciprocal =
-        ((UINT32_C(1) << 31) + granules - 1) / granules;
+    page->reciprocal = ((UINT32_C(1) << 31) + granules - 1) / granules;
     page->capacity = (uint32_t)(gyre_segment_span_bytes(page) / bytes);
     page->fresh = 0;
     /* relaxed: nobody else knows the page */
@@ -87,8 +86,7 @@ gyre_page_format_large(struct page *page, enum gyre_page_kind kind)
 /* A block's first link. Its word 1 must read as dead from then on: it does
  * in memory that was never written. */
 static void
-block_link_fresh(const struct page *page, unsigned char *block,
-                 uintptr_t next)
+block_link_fresh(const struct page *page, unsigned char *block, uintptr_t next)
 {
     uint64_t *word = (uint64_t *)block;
     /* relaxed, both: handed over, if ever, by something stronger */
@@ -125,8 +123,9 @@ void
 gyre_page_note(struct gyre_thread *self, struct page *page)
 {
     struct memory_thread *thread = &mutator_of(self)->memory;
-    int64_t net = (int64_t)page->fast.used - (int64_t)page->noted_used;
-    page->noted_used = page->fast.used;
+    uint32_t live = gyre_memory_page_live(page);
+    int64_t net = (int64_t)live - (int64_t)page->noted_used;
+    page->noted_used = live;
     if (net == 0)
         return;
     /* relaxed, all: counts for pacing and statistics */

@@ -37,17 +37,17 @@ page_set_owner(struct page *page, struct gyre_thread *owner)
     gyre_store_relaxed(&page->fast.owner, owner);
 }
 
+/* No page to allocate from. NULL in a record that was never a thread's. */
 static inline bool
 page_is_none(const struct gyre_page *page)
 {
-    return page == &gyre_page_none;
+    return page == &gyre_page_none || page == NULL;
 }
 
 static inline uint32_t
 page_alloc_index(const struct page *page)
 {
-    return gyre_alloc_index((enum gyre_page_kind)page->kind,
-                            page->size_class);
+    return gyre_alloc_index((enum gyre_page_kind)page->kind, page->size_class);
 }
 
 /* Has a block to give, on its own list or never used before. */

@@ -150,8 +150,8 @@ bool
 gyre_remote_close(struct page *page, uintptr_t notify)
 {
     uintptr_t open = GYRE_LINK_END;
-    uintptr_t closed = remote_word(REMOTE_CLOSED - page->fast.used,
-                                   GYRE_LINK_END | notify);
+    uintptr_t closed =
+        remote_word(REMOTE_CLOSED - page->fast.used, GYRE_LINK_END | notify);
     GYRE_ASSERT(page->fast.used > 0);
     GYRE_YIELD_POINT("remote close");
     /* acquire; pairs: gyre_remote_push(). Only failure reads anything, and
@@ -180,7 +180,7 @@ gyre_remote_waiting(const struct page *page)
 uint32_t
 gyre_memory_page_live(const struct page *page)
 {
-    /* relaxed: in a stop */
+    /* relaxed: a count, that may be higher at once unless in a stop */
     uint32_t count = remote_count(gyre_load_relaxed(&page->remote_free));
     if (count > REMOTE_CLOSED / 2)
         return REMOTE_CLOSED - count;

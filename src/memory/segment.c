@@ -92,8 +92,8 @@ span_starts(uint64_t set, unsigned pages)
 
 /* Take a segment's pages out of its free set. */
 static struct page *
-segment_cut(struct memory_heap *memory, struct segment *segment,
-            unsigned first, unsigned pages)
+segment_cut(struct memory_heap *memory, struct segment *segment, unsigned first,
+            unsigned pages)
 {
     uint64_t mask = span_mask(first, pages);
     struct page *page = segment_page(segment, first);
@@ -105,9 +105,8 @@ segment_cut(struct memory_heap *memory, struct segment *segment,
         roomy_unlink(memory, segment);
     page->reused = (segment->dirty_pages & mask) != 0;
     page->span_pages = (uint8_t)pages;
-    counter_add(&memory->cached_pages,
-                0 - (uint64_t)__builtin_popcountll(segment->dirty_pages &
-                                                   mask));
+    counter_add(&memory->cached_pages, 0 - (uint64_t)__builtin_popcountll(
+                                               segment->dirty_pages & mask));
     segment->dirty_pages |= mask;
     return page;
 }

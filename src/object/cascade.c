@@ -4,9 +4,11 @@
  * The dead wait in a small stack; when that is full they are linked through
  * their first slot, whose reference is given up when they are linked. Types
  * that keep references in storage of their own, and so have no slot, wait in
- * a list in raw memory. Design: docs/design/refcount.md .rc.cascade */
+ * a list in raw memory, as do the few that can't be linked at the moment.
+ * Design: docs/design/refcount.md .rc.cascade */
 #include "../../threads/yield.h"
 #include "../heap.h"
+#include "../memory/batch.h"
 
 /* ---- releasing one object ---- */
 
@@ -49,18 +51,10 @@ release_tables(struct gyre_object *obj, const struct gyre_type *type)
         release_array((struct gyre_array *)((char *)obj + type->arrays[i]));
 }
 
-void
-gyre_object_bury(struct mutator *self, struct gyre_object *obj)
-{
-    const struct gyre_type *type = gyre_type_of(obj);
-    if (type->traits & TYPE_DEALLOCS)
-        type->dealloc(obj);
-    memory_block_free(&self->fast, obj);
-}
-
 /* Release everything a dead object held, then the object. */
 static void
-process(struct mutator *self, struct gyre_object *obj)
+process(struct mutator *self, struct gyre_object *obj,
+        struct free_batch *batch)
 {
     const struct gyre_type *type = gyre_type_of(obj);
     if (GYRE_UNLIKELY(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_WEAK))
@@ -69,7 +63,9 @@ process(struct mutator *self, struct gyre_object *obj)
         release_tables(obj, type);
     if (type->clear != NULL)
         type->clear(obj);
-    gyre_object_bury(self, obj);
+    if (type->traits & TYPE_DEALLOCS)
+        type->dealloc(obj);
+    free_batch_block(&self->fast, batch, obj);
 }
 
 /* ---- the dead that wait ---- */
@@ -92,8 +88,11 @@ wait_linked(struct mutator *self, struct gyre_object *obj,
 {
     struct object_thread *mine = &self->object;
     struct gyre_object *ref = *place;
+    bool cascading = mine->cascading;
     *place = mine->cascade_linked;
     mine->cascade_linked = obj;
+    if (ref == NULL)
+        return;
     /* Giving up `ref` may make it wait here as well: not deeper in the
      * stack but in the loop of the outermost call. */
     if (mine->unwinding) {
@@ -101,16 +100,29 @@ wait_linked(struct mutator *self, struct gyre_object *obj,
         return;
     }
     mine->unwinding = true;
+    /* What dies meanwhile only waits: under another's claim, or in a stop,
+     * nothing is to be freed. */
+    mine->cascading = true;
     while (ref != NULL) {
         mine->unwound = NULL;
         gyre_decref(ref);
         ref = mine->unwound;
     }
+    mine->cascading = cascading;
     mine->unwinding = false;
 }
 
-/* Last resort when a type without slots finds no memory for the list: the
- * collector's next stop finds the dead by its page. */
+/* May `obj` wait linked? While a first slot is given up, one further object
+ * may be, not two: a prompt finalizer or a merge can make several die. */
+static bool
+can_link(const struct object_thread *mine, struct gyre_object **place)
+{
+    return place != NULL &&
+           (*place == NULL || !mine->unwinding || mine->unwound == NULL);
+}
+
+/* Last resort when there is no memory for the list: the collector's next
+ * stop finds the dead by its page. */
 static void
 wait_lost(struct mutator *self, struct gyre_object *obj)
 {
@@ -133,7 +145,7 @@ gyre_cascade_defer(struct mutator *self, struct gyre_object *obj)
         return;
     }
     place = link_place(obj, gyre_type_of(obj));
-    if (place != NULL)
+    if (can_link(mine, place))
         wait_linked(self, obj, place);
     else if (!gyre_object_list_push(&mine->cascade_list, obj))
         wait_lost(self, obj);
@@ -181,19 +193,21 @@ gyre_cascade_run(struct mutator *self, bool all)
 {
     struct object_thread *mine = &self->object;
     struct gyre_object *obj;
+    struct free_batch batch = {.count = 0};
     uint64_t budget;
     if (mine->cascading || gyre_cascade_is_empty(self))
         return;
     budget = all ? 0 : heap_option(self->fast.heap, GYRE_OPT_CASCADE_BUDGET);
     mine->cascading = true;
     while ((obj = take_waiting(mine)) != NULL) {
-        process(self, obj);
+        process(self, obj, &batch);
         if (budget > 0 && --budget == 0 && !gyre_cascade_is_empty(self)) {
             count_one(&mine->counters.cascade_deferred);
             gyre_participant_request(&self->part, REQUEST_PENDING);
             break;
         }
     }
+    free_batch_flush(&self->fast, &batch);
     mine->cascading = false;
 }
 

@@ -31,7 +31,10 @@ finalize_now(struct mutator *self, struct gyre_object *obj)
 void
 gyre_finalizer_push(struct mutator *self, struct gyre_object *obj)
 {
-    if (gyre_type_of(obj)->traits & TYPE_PROMPT) {
+    /* Not while another waits for us, who may hold a lock that the finalizer
+     * wants. */
+    if ((gyre_type_of(obj)->traits & TYPE_PROMPT) &&
+        self->object.merging_for == 0) {
         finalize_now(self, obj);
         return;
     }

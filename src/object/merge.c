@@ -11,6 +11,10 @@
 #include "../fault.h"
 #include "../heap.h"
 
+/* Queued objects were written by another processor last: their lines take
+ * long to come over, and each merge waits for its own. */
+#define FETCH_AHEAD 12
+
 /* ---- one object ---- */
 
 /* The word of a queued object after its halves were added, or, when they
@@ -100,19 +104,25 @@ chunk_done(struct mutator *self, struct queue_chunk *chunk)
         gyre_mem_free(chunk);
 }
 
+/* `bury`: what dies is released chunk by chunk, while it is in the cache; not
+ * under a claim and not in a stop, where objects are only merged. */
 static uint64_t
-merge_chunks(struct mutator *worker, struct queue_chunk *chunk)
+merge_chunks(struct mutator *worker, struct queue_chunk *chunk, bool bury)
 {
     uint64_t merged = 0;
     while (chunk != NULL) {
         struct queue_chunk *next = chunk->next;
+        for (size_t i = 0; i < FETCH_AHEAD && i < chunk->count; i++)
+            __builtin_prefetch(chunk->entries[i], 1);
         for (size_t i = 0; i < chunk->count; i++) {
-            if (i + 4 < chunk->count)
-                __builtin_prefetch(chunk->entries[i + 4], 1);
+            if (i + FETCH_AHEAD < chunk->count)
+                __builtin_prefetch(chunk->entries[i + FETCH_AHEAD], 1);
             merge_halves(worker, chunk->entries[i]);
         }
         merged += chunk->count;
         chunk_done(worker, chunk);
+        if (bury)
+            gyre_cascade_run(worker, false);
         chunk = next;
     }
     return merged;
@@ -232,7 +242,7 @@ gyre_merge_drain(struct mutator *self)
     struct queue_chunk *chunk = queue_take(self);
     if (chunk != NULL) {
         struct object_counters *counters = &self->object.counters;
-        uint64_t merged = merge_chunks(self, chunk);
+        uint64_t merged = merge_chunks(self, chunk, true);
         gyre_store_relaxed(&counters->merges,
                            gyre_load_relaxed(&counters->merges) + merged);
     }
@@ -245,10 +255,12 @@ gyre_merge_drain_for(struct mutator *self, struct mutator *other)
     if (chunk != NULL) {
         struct object_counters *counters = &self->object.counters;
         uint64_t merged;
+        self->object.merging_for++;
         if (FAULT(FAULT_QUEUE_ENTRY_LOST) && chunk->count > 0 &&
             gyre_load_relaxed(&other->part.claimed_from) == PART_GONE)
             chunk->count--;
-        merged = merge_chunks(self, chunk);
+        merged = merge_chunks(self, chunk, false);
+        self->object.merging_for--;
         gyre_store_relaxed(&counters->merges,
                            gyre_load_relaxed(&counters->merges) + merged);
         gyre_store_relaxed(&counters->merges_by_proxy,
@@ -269,8 +281,10 @@ gyre_merge_drain_of(struct mutator *self, struct mutator *other)
     struct queue_chunk *staged = other->object.staging;
     other->object.staging = NULL;
     other->object.staging_for = NULL;
+    self->object.merging_for++;
     if (staged != NULL)
-        merge_chunks(self, staged);
+        merge_chunks(self, staged, false);
+    self->object.merging_for--;
     gyre_merge_drain_for(self, other);
 }
 
@@ -315,7 +329,9 @@ gyre_merge_find_lost(struct mutator *self)
     if (gyre_load_relaxed(&heap->object.lost_queued) == 0)
         return;
     gyre_store_relaxed(&heap->object.lost_queued, 0);
+    self->object.merging_for++;
     gyre_memory_each_page(heap, (1u << GYRE_PAGE_CONTAINER) |
                                     (1u << GYRE_PAGE_LEAF),
                           find_lost_in_page, self);
+    self->object.merging_for--;
 }

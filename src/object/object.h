@@ -25,7 +25,7 @@ enum type_traits {
     TYPE_TRACES = 1u << 4,     /* trace and clear, of the runtime's */
     TYPE_PROMPT = 1u << 5,
     TYPE_TRACKED = 1u << 6,    /* container: lives in collector's pages */
-    TYPE_CLEARABLE = 1u << 7,  /* its cycles can be broken */
+    TYPE_UNCLEARABLE = 1u << 7, /* its cycles can't be broken */
     TYPE_RUN = 1u << 8,        /* slots are one run and all there is */
     TYPE_WEAKREF = 1u << 9
 };
@@ -180,6 +180,8 @@ struct object_thread {
     struct object_list pending;     /* finalizers to run, references held */
     struct gyre_object *callbacks;  /* weak references whose callback is due */
     uint32_t in_callback;           /* > 0: inside a finalizer or callback */
+    uint32_t merging_for;           /* > 0: under a claim or in a stop, where
+                                     * no finalizer runs, prompt or not */
     uint32_t collect_wanted;        /* generation + 1 asked for meanwhile */
     /* cascade: dead objects still to be released */
     struct gyre_object *cascade[CASCADE_STACK];
@@ -258,10 +260,6 @@ void gyre_finalizer_inherit(struct mutator *self, struct mutator *other);
 /* Run due finalizers and callbacks of weak references, at the outermost
  * safepoint. True when something ran. */
 bool gyre_finalizers_run(struct mutator *self);
-
-/* A member of a garbage set, slots all released: weak references, dealloc,
- * block. */
-void gyre_object_bury(struct mutator *self, struct gyre_object *obj);
 
 /* Sum of all queueing and merging so far: unchanged, nothing moved. */
 uint64_t gyre_object_activity(struct gyre_heap *heap);

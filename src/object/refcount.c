@@ -16,7 +16,7 @@ type_name(const struct gyre_object *obj)
 
 /* A shared count went over RC_SATURATED: it stays there, a leak and never a
  * use after free. Its type is named in the statistics. */
-static void
+static GYRE_COLD void
 saturate(struct gyre_object *obj)
 {
     struct object_heap *heap = &gyre_self->heap->object;
@@ -33,7 +33,7 @@ saturate(struct gyre_object *obj)
 }
 
 /* .rc.spill: half of a full local count moves to the shared one. */
-static void
+static GYRE_NOINLINE void
 spill(struct mutator *self, struct gyre_object *obj, uint32_t local)
 {
     const uint32_t half = 1u << 15;
@@ -49,7 +49,7 @@ spill(struct mutator *self, struct gyre_object *obj, uint32_t local)
 
 /* On an armed object the flag goes with the same exchange that changes the
  * count, or the collector could see one without the other. .rc.one_load */
-static void
+static GYRE_NOINLINE void
 incref_armed(struct gyre_object *obj)
 {
     uint32_t shared = gyre_load_relaxed(&obj->rc_shared);
@@ -65,9 +65,9 @@ gyre_incref_slow(struct gyre_object *obj)
 {
     uint32_t local = gyre_load_relaxed(&obj->rc_local);
     uint32_t owner = local & 0xffff;
-    if (owner == gyre_self_mark) {
+    if (GYRE_UNLIKELY(owner == gyre_self_mark)) {
         spill(mutator_of(gyre_self), obj, local);
-    } else if (owner == GYRE_RC_ARMED) {
+    } else if (GYRE_UNLIKELY(owner == GYRE_RC_ARMED)) {
         incref_armed(obj);
     } else {
         GYRE_YIELD_POINT("incref shared");
@@ -178,8 +178,9 @@ decremented(const struct gyre_object *obj, uint32_t shared, uint32_t *next)
     return DECREMENT_PLAIN;
 }
 
-void
-gyre_decref_shared(struct gyre_object *obj)
+/* All that a decrement by another thread may meet. */
+static GYRE_NOINLINE void
+decref_shared_slow(struct gyre_object *obj)
 {
     struct mutator *self = mutator_of(gyre_self);
     uint32_t local, shared, next;
@@ -224,6 +225,27 @@ again:
         gyre_cascade_push(self, obj);
     else if (effect == DECREMENT_QUEUES)
         gyre_merge_queue(self, obj, local & 0xffff);
+}
+
+void
+gyre_decref_shared(struct gyre_object *obj)
+{
+    uint32_t shared = gyre_load_relaxed(&obj->rc_shared);
+    int32_t count = gyre_rc_shared_count(shared);
+    /* The plain case by itself: the shared half has one to give, and it is
+     * not the last of a merged word. Whose the other half is doesn't matter
+     * then: the same exchange would be made for any owner. */
+    if (GYRE_LIKELY(count > (int32_t)(shared & GYRE_RC_MERGED) &&
+                    count < RC_SATURATED)) {
+        /* acq_rel; pairs: gyre_decref_zero(), give_up_ownership(),
+         * merge_halves(). As in decref_shared_slow(). */
+        if (GYRE_LIKELY(gyre_cas_weak_acq_rel(
+                &obj->rc_shared, &shared,
+                (shared - GYRE_RC_SHARED_UNIT) &
+                    ~(uint32_t)GYRE_RC_IS_ARMED)))
+            return;
+    }
+    decref_shared_slow(obj);
 }
 
 /* ---- references from uncounted pointers ---- */

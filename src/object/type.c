@@ -63,8 +63,8 @@ gyre_type_ready(struct gyre_type *type)
         traits |= TYPE_PROMPT;
     if (tracked)
         traits |= TYPE_TRACKED;
-    if (type->trace == NULL || type->clear != NULL)
-        traits |= TYPE_CLEARABLE;
+    if (type->trace != NULL && type->clear == NULL)
+        traits |= TYPE_UNCLEARABLE;
     /* gyre_new_sized() clears with the size its caller knows at compile
      * time, so a type's size decides the class and nothing else may. */
     bool large = type->size > GYRE_SMALL_MAX || type->item_size != 0;

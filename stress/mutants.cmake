@@ -1,0 +1,39 @@
+# One library and one gyre-stress for each fault of src/fault.h. Nothing of
+# it belongs to a normal build: the first test of the label builds them.
+
+set(stress_faults
+    incref_left_out decref_twice edge_not_traced merge_order queue_entry_lost
+    weak_callback_lost weak_callback_twice finalizer_twice remote_free_lost
+    release_relaxed)
+
+add_custom_target(gyre-mutants)
+add_test(NAME mutants_build
+         COMMAND ${CMAKE_COMMAND} --build ${PROJECT_BINARY_DIR}
+                 --target gyre-mutants)
+set_tests_properties(mutants_build PROPERTIES
+    LABELS mutant FIXTURES_SETUP mutants TIMEOUT 1200)
+
+set(number 0)
+foreach(fault ${stress_faults})
+    math(EXPR number "${number} + 1")
+    # the last one is a weakened order, which only a thread sanitizer sees
+    if(fault STREQUAL "release_relaxed")
+        set(sanitize thread)
+    else()
+        set(sanitize none)
+    endif()
+    gyre_add_library(gyre-fault-${number} STATIC FAULT ${number}
+                     SANITIZE ${sanitize})
+    stress_program(gyre-stress-fault-${number} gyre-fault-${number}
+                   SANITIZE ${sanitize})
+    set_target_properties(gyre-fault-${number} gyre-stress-fault-${number}
+                          PROPERTIES EXCLUDE_FROM_ALL TRUE)
+    add_dependencies(gyre-mutants gyre-stress-fault-${number})
+    add_test(NAME mutant_${number}_${fault}
+             COMMAND ${CMAKE_COMMAND}
+                     -DPROGRAM=$<TARGET_FILE:gyre-stress-fault-${number}>
+                     -DHEAP=${stress_heap} -DSANITIZE=${sanitize}
+                     -P ${CMAKE_CURRENT_SOURCE_DIR}/mutant.cmake)
+    set_tests_properties(mutant_${number}_${fault} PROPERTIES
+        LABELS mutant FIXTURES_REQUIRED mutants TIMEOUT 120 PROCESSORS 2)
+endforeach()
