@@ -147,9 +147,10 @@ after_fork_child(void)
 {
     struct gyre_heap *heap;
     pthread_mutex_init(&heaps_lock, NULL);
+    gyre_lock_after_fork_child();
     for (heap = heaps; heap != NULL; heap = heap->next) {
         struct mutator *self = self_in(heap);
-        bool nested = heap->fork_nested;
+        bool nested = heap->fork_nested, had_thread;
         bool detached =
             self != NULL && gyre_thread_is_detached(&self->fast);
         pthread_mutex_init(&heap->memory.page_lock, NULL);
@@ -158,7 +159,8 @@ after_fork_child(void)
             pthread_mutex_init(&heap->object.weak[i].lock, NULL);
         gyre_world_after_fork_child(&heap->world,
                                     self != NULL ? &self->part : NULL);
-        gyre_collector_after_fork_child(heap, nested ? self : NULL);
+        had_thread =
+            gyre_collector_after_fork_child(heap, nested ? self : NULL);
         if (detached)
             gyre_participant_return(&self->part);
         GYRE_CHECK(heap->fork_stopped,
@@ -169,6 +171,8 @@ after_fork_child(void)
         else
             bury_threads_as_guest(heap);
         gyre_world_reissue_gone(&heap->world);
+        if (had_thread)
+            gyre_collector_start(heap);
         if (detached)
             gyre_detach_for_wait(self);
     }

@@ -164,9 +164,16 @@ share_holders(struct worker *w, const uint32_t *built)
         gyre_incref(record->where);
         oracle_take(index);
         oracle_set_writer(index, ORACLE_WRITER_SHARED);
-        for (uint32_t i = 0; i < record->slot_count; i++)
-            run.shared[run.shared_count++] = (struct shadow_shared){
-                index, i, oracle.slots[record->slots_at + i]};
+        for (uint32_t i = 0; i < record->slot_count; i++) {
+            uint32_t content = oracle.slots[record->slots_at + i];
+            /* what was stored plainly is stored again, so that gyre knows
+             * that others may come for it */
+            gyre_slot_set_shared(
+                record->where, node_slot(record->where, i),
+                content == 0 ? NULL : record_of(content)->where);
+            run.shared[run.shared_count++] =
+                (struct shadow_shared){index, i, content};
+        }
         if (++holders == SHARED_HOLDERS_MOST)
             break;
     }

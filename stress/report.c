@@ -157,7 +157,6 @@ library_paths(struct path *paths)
          s->merges_by_proxy},
         {"a page of a thread that left adopted", MIX_CHURN, 1,
          s->pages_adopted},
-        {"a weak get of a dead target", MIX_WEAK, 1, s->weak_gets_refused},
         {"a weak callback", MIX_WEAK, 1, s->weak_callbacks_run},
         {"a finalizer", finalizers ? MIX_FINALIZERS : 0, 1,
          s->finalizers_run},

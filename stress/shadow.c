@@ -99,6 +99,18 @@ shadow_reach(void)
 
 /* ---- checks ---- */
 
+/* A leak, with the two words of the object's header, for whoever has to find
+ * out why it was not freed. */
+static void
+leaked(uint32_t index, const char *what)
+{
+    uint64_t words[2];
+    memcpy(words, record_of(index)->where, sizeof words);
+    oracle_fail(FAILURE_LEAK, index,
+                "%s (header %016" PRIx64 " %016" PRIx64 ")", what, words[0],
+                words[1]);
+}
+
 /* In-degrees from what is alive; false when that names something dead. */
 static bool
 count_degrees(bool speak)
@@ -145,9 +157,8 @@ shadow_check_before(bool speak)
         if (alive && !reached[index] && record_of(index)->in_degree == 0) {
             good = false;
             if (speak)
-                oracle_fail(FAILURE_LEAK, index,
-                            "nothing refers to it, but it is alive before "
-                            "any collection");
+                leaked(index, "nothing refers to it, but it is alive before "
+                              "any collection");
         }
     }
     return good;
@@ -169,9 +180,8 @@ shadow_check_after(bool exact, struct shadow_census *census)
             oracle_fail(FAILURE_EARLY, index,
                         "it is dead after a collection, but reachable");
         if (alive && !reached[index] && exact)
-            oracle_fail(FAILURE_LEAK, index,
-                        "it is unreachable, but alive after a full "
-                        "collection");
+            leaked(index, "it is unreachable, but alive after a full "
+                          "collection");
     }
     count_degrees(true);
     for (uint32_t weak = 1; weak < oracle.weak_next; weak++)

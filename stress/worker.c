@@ -163,6 +163,8 @@ worker_meet(struct worker *w)
 static void
 teardown(struct worker *w)
 {
+    if (w->id == 0)
+        run.shared_count = 0;
     for (unsigned pass = 0; pass < 2; pass++) {
         if (w->id == 0 && pass == 1)
             node_resurrect(false);
@@ -189,7 +191,6 @@ round_end(struct worker *w)
                                                       memory_order_relaxed);
         oracle_next_round();
         node_resurrect(true);
-        run.shared_count = 0;
         run.next = STAGE_BUILD;
         if (time_is_up() || done == run.settings.rounds ||
             oracle_failures_all() > 0)

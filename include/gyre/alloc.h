@@ -88,6 +88,8 @@ typedef uint64_t __attribute__((may_alias)) gyre_rc_word;
 
 /* ---- objects ---- */
 
+GYRE_API void gyre_check_new(const struct gyre_type *type, size_t size);
+
 /* Out of line: no free block at hand, large types, items. */
 GYRE_API void *gyre_new_slow(const struct gyre_type *type, size_t size);
 
@@ -111,7 +113,7 @@ gyre_new_sized(const struct gyre_type *type, size_t size)
     struct gyre_object *obj;
     uintptr_t link;
     if (GYRE_CHECKING)
-        GYRE_CHECK(self != NULL, "gyre_new: this thread is not attached");
+        gyre_check_new(type, size);
     if (GYRE_UNLIKELY(size > GYRE_SMALL_MAX))
         return gyre_new_slow(type, size);
     page = self->current[type->alloc_index];

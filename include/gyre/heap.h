@@ -75,7 +75,8 @@ GYRE_API struct gyre_object *gyre_garbage_pop(struct gyre_heap *heap);
 
 /* Do all put-off work that does not depend on other threads' safepoints:
  * every running thread answers a handshake, queues are drained, pending
- * finalizers and callbacks of the calling thread run. A safepoint. */
+ * finalizers and callbacks of the calling thread run, and the counters of
+ * blocks are brought up to date in a short stop. A safepoint. */
 GYRE_API enum gyre_status gyre_quiesce(struct gyre_heap *heap);
 
 /* Visit every live object with the world stopped; `visit` returns nonzero to

@@ -46,7 +46,7 @@ extern GYRE_API GYRE_THREAD_LOCAL uint16_t gyre_self_mark;
  *   out    receives the handle: owned by this thread, not to be shared
  * GYRE_OK; GYRE_ERR_NOMEM; GYRE_ERR_STATE when already attached. After an
  * error `*out` is NULL and the thread may try again.
- * Any thread. Waits while the world is stopped. One lock, 4 KiB per thread.
+ * Any thread. Waits while the world is stopped. One lock, 8 KiB per thread.
  * Not async-signal-safe. Design: docs/design/threads.md .thread */
 GYRE_API enum gyre_status gyre_thread_attach(struct gyre_heap *heap,
                                              struct gyre_thread **out);

@@ -45,8 +45,6 @@ limbo_on(struct cycle *cycle)
 enum gyre_status
 gyre_phase_arm(struct cycle *cycle)
 {
-    if (!(cycle->traits & TYPE_FINALIZES))
-        return GYRE_OK;
     for (size_t i = 0; i < cycle->set.count; i++) {
         struct gyre_object *obj = cycle->set.items[i];
         if (must_finalize(obj) &&

@@ -24,8 +24,10 @@ static void
 limbo_off(struct cycle *cycle)
 {
     struct participant *part;
-    /* relaxed: a thread that still sees it on keeps its dead a moment longer */
-    gyre_store_relaxed(&cycle->heap->memory.limbo_stamps, 0);
+    /* release; pairs: gyre_memory_limbo_follow(). We have read what waits for
+     * the last time; a thread that still sees limbo on keeps its dead a
+     * moment longer. */
+    gyre_store_release(&cycle->heap->memory.limbo_stamps, 0);
     /* acquire; pairs: list_participant() */
     part = gyre_load_acquire(&cycle->heap->world.participants);
     for (; part != NULL; part = part->next)

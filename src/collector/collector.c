@@ -33,7 +33,7 @@ gyre_collector_destroy(struct gyre_heap *heap)
     pthread_mutex_destroy(&heap->collector.lock);
 }
 
-void
+bool
 gyre_collector_after_fork_child(struct gyre_heap *heap,
                                 struct mutator *holder)
 {
@@ -47,8 +47,7 @@ gyre_collector_after_fork_child(struct gyre_heap *heap,
     /* A thread sanitizer's runtime can't start threads in a forked child:
      * there collections run on the threads that ask for them. */
     collector->no_threads = GYRE_TSAN;
-    if (had_thread)
-        gyre_collector_start(heap);
+    return had_thread;
 }
 
 bool
@@ -129,20 +128,45 @@ gyre_collect(struct gyre_heap *heap, enum gyre_generation generation)
     return status;
 }
 
+/* Bring the counters of blocks up to date, in a short stop. */
+static enum gyre_status
+note_blocks(struct mutator *self)
+{
+    struct gyre_heap *heap = self->fast.heap;
+    enum gyre_status status;
+    if (!gyre_collector_lock(self))
+        return GYRE_ERR_STATE;
+    status = gyre_world_stop(&heap->world, &self->part,
+                             heap_option(heap, GYRE_OPT_THREAD_STOP_TIMEOUT));
+    if (status == GYRE_OK) {
+        gyre_memory_note_all(heap);
+        gyre_world_resume(&heap->world);
+    }
+    gyre_collector_unlock(self);
+    return status;
+}
+
 enum gyre_status
 gyre_quiesce(struct gyre_heap *heap)
 {
     struct mutator *self = mutator_of(gyre_self);
     enum gyre_status status;
+    uint64_t before;
+    unsigned rounds = 0;
     if (gyre_self == NULL || gyre_self->heap != heap)
         return GYRE_ERR_STATE;
     gyre_safepoint_slow(&self->fast);
-    if (!gyre_collector_lock(self))
-        return GYRE_ERR_STATE;
-    status = quiesce(self);
-    gyre_collector_unlock(self);
-    gyre_safepoint_slow(&self->fast);
-    return status;
+    do {
+        if (!gyre_collector_lock(self))
+            return GYRE_ERR_STATE;
+        status = quiesce(self);
+        gyre_collector_unlock(self);
+        /* Finalizers run here may give up objects of others. */
+        before = gyre_object_activity(heap);
+        gyre_safepoint_slow(&self->fast);
+    } while (status == GYRE_OK && gyre_object_activity(heap) != before &&
+             ++rounds < 8);
+    return status == GYRE_OK ? note_blocks(self) : status;
 }
 
 /* ---- controls ---- */
@@ -158,6 +182,8 @@ void
 gyre_collect_enable(struct gyre_heap *heap)
 {
     uint32_t before = gyre_fetch_sub_relaxed(&heap->collector.disabled, 1);
+    if (before == 0)
+        gyre_fetch_add_relaxed(&heap->collector.disabled, 1);
     GYRE_CHECK(before > 0, "gyre_collect_enable: was not disabled");
 }
 
@@ -208,12 +234,6 @@ gyre_get_count(struct gyre_heap *heap, uint64_t counts[3])
     counts[2] = gyre_load_relaxed(&collector->middle_since_old);
 }
 
-uint64_t
-gyre_frozen_count(struct gyre_heap *heap)
-{
-    return gyre_load_relaxed(&heap->collector.frozen);
-}
-
 /* ---- the garbage list ---- */
 
 uint64_t
@@ -221,7 +241,8 @@ gyre_garbage_count(struct gyre_heap *heap)
 {
     struct mutator *self = mutator_of(gyre_self);
     uint64_t count;
-    if (!gyre_collector_lock(self))
+    if (gyre_self == NULL || gyre_self->heap != heap ||
+        !gyre_collector_lock(self))
         return 0;
     count = heap->collector.garbage.count;
     gyre_collector_unlock(self);
@@ -234,7 +255,8 @@ gyre_garbage_pop(struct gyre_heap *heap)
     struct mutator *self = mutator_of(gyre_self);
     struct object_list *garbage = &heap->collector.garbage;
     struct gyre_object *obj = NULL;
-    if (!gyre_collector_lock(self))
+    if (gyre_self == NULL || gyre_self->heap != heap ||
+        !gyre_collector_lock(self))
         return NULL;
     if (garbage->count > 0)
         obj = garbage->items[--garbage->count];

@@ -54,6 +54,7 @@ struct collector {
                                               * then, of middle collections */
     uint32_t disabled;  /* > 0: no automatic collections */
     uint32_t asked;     /* generation + 1 of one asked for; 0: none */
+    uint32_t grace_asked; /* 1: pages wait for a grace period */
     uint64_t frozen;    /* objects */
     uint64_t collections[GYRE_GENERATIONS];
     uint64_t collected, uncollectable, resurrected, abandoned;
@@ -113,8 +114,9 @@ void gyre_collector_thread_init(struct mutator *self);
 void gyre_collector_check(struct gyre_heap *heap);
 
 /* `holder`: the forking thread when it is inside a collection, which goes on
- * in the child, else NULL. */
-void gyre_collector_after_fork_child(struct gyre_heap *heap,
+ * in the child, else NULL. True: the heap had a thread, to be started again
+ * once the child's heap is whole. */
+bool gyre_collector_after_fork_child(struct gyre_heap *heap,
                                      struct mutator *holder);
 
 #endif

@@ -67,15 +67,13 @@ gyre_phase_commit(struct cycle *cycle)
 {
     if (must_save(cycle) && !save_garbage(cycle)) {
         gyre_prove_give_up(cycle);
-        cycle->set.count = 0;
         return;
     }
-    cycle->members = cycle->set.count;
     /* When no member could be named without a counted reference, and no
      * `clear` will decrement one, nobody ever looks at their headers again. */
-    if (!(cycle->flags & (GYRE_RC_WEAK | GYRE_RC_PUBLISHED)) &&
-        !(cycle->traits & TYPE_TRACES))
+    if (!cycle->lists_set)
         return;
+    cycle->members = cycle->set.count;
     for (size_t i = 0; i < cycle->set.count; i++) {
         struct gyre_object *obj = cycle->set.items[i];
         bool weak = (gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_WEAK) != 0;

@@ -159,6 +159,7 @@ gyre_cycle_run(struct mutator *self, enum gyre_generation generation)
     table_free(&cycle, &cycle.segments);
     table_free(&cycle, &cycle.pages);
     table_free(&cycle, &cycle.marks);
+    table_free(&cycle, &cycle.garbage_pages);
     table_free(&cycle, &cycle.set);
     table_free(&cycle, &cycle.finalizable);
     gyre_report_histogram_add(heap, GYRE_HIST_CYCLE, gyre_clock_ns() - began);

@@ -48,15 +48,20 @@ struct cycle {
     uint32_t *tables;         /* all side tables, one mapping */
     size_t table_words;
     struct cycle_table marks; /* SUSPECT's stack: live, not yet traced */
-    struct cycle_table set;   /* the garbage, in order of pages */
+    struct cycle_table garbage_pages; /* struct page *, those with members */
+    struct cycle_table set;   /* the members, when `lists_set` */
     struct cycle_table finalizable; /* members, each with a reference */
     bool pinned, limbo;
+    /* Members are asked about one by one before they are freed: they may
+     * have finalizers, be weakly referenced, shared, unclearable. Else their
+     * side-table words are all there is to know. */
+    bool lists_set;
     /* Where SUSPECT's sweep is: what is marked beyond it is traced when the
      * sweep gets there, what lies before it goes on `marks`. */
     const struct gyre_object *cursor;
     unsigned next_age;        /* survivors' */
     uint32_t traits;          /* of all candidates' types, together */
-    uint32_t flags;           /* of all suspects' rc_shared, together */
+    uint32_t flags;           /* rc_shared of what is not held, together */
     uint64_t candidates, survivors, members;
     uint64_t stop_began_ns;
 };
@@ -88,6 +93,14 @@ cycle_is_member(const struct gyre_object *obj)
 {
     const uint32_t *word = cycle_word(obj);
     return word != NULL && (*word & (GC_LIVE | GC_CANDIDATE)) == GC_CANDIDATE;
+}
+
+/* Words in a page's table: what was `fresh` at OPEN. The owner may hand out
+ * more of the page meanwhile. */
+static inline uint32_t
+cycle_table_words(const struct page *page)
+{
+    return page->gc[-1];
 }
 
 /* The phases, one file each; NOMEM abandons the cycle with the heap intact. */

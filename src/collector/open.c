@@ -41,6 +41,13 @@ list_segments(struct cycle *cycle)
     return true;
 }
 
+/* One word more than blocks, for their number, and whole cache lines. */
+static size_t
+table_words(const struct page *page)
+{
+    return (page->fresh + 16) & ~(size_t)15;
+}
+
 static bool
 list_pages_of(struct cycle *cycle, struct segment *segment)
 {
@@ -56,8 +63,7 @@ list_pages_of(struct cycle *cycle, struct segment *segment)
             continue;
         if (!cycle_table_push(cycle, &cycle->pages, page))
             return false;
-        /* an even number, so that no table shares a line needlessly */
-        cycle->table_words += (page->fresh + 15) & ~(size_t)15;
+        cycle->table_words += table_words(page);
     }
     return true;
 }
@@ -114,8 +120,9 @@ gyre_phase_open(struct cycle *cycle)
     table = cycle->tables;
     for (size_t i = 0; i < cycle->pages.count; i++) {
         struct page *page = cycle->pages.items[i];
-        give_table(page, table);
-        table += (page->fresh + 15) & ~(size_t)15;
+        table[0] = page->fresh;
+        give_table(page, table + 1);
+        table += table_words(page);
     }
     gyre_memory_pin(cycle->heap);
     cycle->pinned = true;

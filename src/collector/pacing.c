@@ -14,6 +14,20 @@
 /* Pages that may wait for a grace period before one is asked for. */
 #define RETIRING_PAGES 16
 
+/* Something was asked for: wake who will see to it. */
+static void
+wake(struct gyre_heap *heap)
+{
+    struct collector *collector = &heap->collector;
+    pthread_mutex_lock(&collector->thread_lock);
+    if (collector->started)
+        pthread_cond_signal(&collector->wake);
+    else if (gyre_self != NULL)
+        gyre_participant_request(&mutator_of(gyre_self)->part,
+                                 REQUEST_COLLECT);
+    pthread_mutex_unlock(&collector->thread_lock);
+}
+
 void
 gyre_collector_ask(struct gyre_heap *heap, enum gyre_generation generation)
 {
@@ -26,13 +40,27 @@ gyre_collector_ask(struct gyre_heap *heap, enum gyre_generation generation)
         ;
     if (asked >= want)
         return; /* and its asker has seen to it */
-    pthread_mutex_lock(&collector->thread_lock);
-    if (collector->started)
-        pthread_cond_signal(&collector->wake);
-    else if (gyre_self != NULL)
-        gyre_participant_request(&mutator_of(gyre_self)->part,
-                                 REQUEST_COLLECT);
-    pthread_mutex_unlock(&collector->thread_lock);
+    wake(heap);
+}
+
+/* A grace period for emptied pages, which is due without a collection too. */
+static void
+ask_grace(struct gyre_heap *heap)
+{
+    struct collector *collector = &heap->collector;
+    /* relaxed: a wish; what it is about is under the page lock */
+    if (gyre_load_relaxed(&collector->grace_asked) != 0)
+        return;
+    gyre_store_relaxed(&collector->grace_asked, 1);
+    wake(heap);
+}
+
+static bool
+anything_asked(const struct collector *collector)
+{
+    /* relaxed: looked at again after the wake-up */
+    return gyre_load_relaxed(&collector->asked) != 0 ||
+           gyre_load_relaxed(&collector->grace_asked) != 0;
 }
 
 /* Take what is asked for; false: nothing. */
@@ -57,7 +85,7 @@ gyre_collector_note_births(struct mutator *self)
     int64_t delta = mine - self->object.noted_net, net, base;
     uint64_t threshold = heap_option(heap, GYRE_OPT_GC_THRESHOLD0);
     if (gyre_load_relaxed(&heap->memory.retiring_pages) > RETIRING_PAGES)
-        gyre_collector_ask(heap, GYRE_GEN_YOUNG);
+        ask_grace(heap);
     if (delta == 0)
         return;
     self->object.noted_net = mine;
@@ -101,9 +129,10 @@ run_asked(struct mutator *self)
 {
     struct gyre_heap *heap = self->fast.heap;
     enum gyre_generation generation;
-    if (!take_asked(&heap->collector, &generation))
-        return;
-    if (gyre_collector_lock(self)) {
+    /* relaxed: before the pages are taken; more of them ask again */
+    gyre_store_relaxed(&heap->collector.grace_asked, 0);
+    if (take_asked(&heap->collector, &generation) &&
+        gyre_collector_lock(self)) {
         /* an error is counted, and the next threshold tries again */
         (void)gyre_cycle_run(self, generation);
         gyre_collector_unlock(self);
@@ -121,7 +150,7 @@ gyre_collector_poll(struct mutator *self)
         (void)gyre_collect(self->fast.heap,
                            (enum gyre_generation)(wanted - 1));
     }
-    if (gyre_load_relaxed(&self->fast.heap->collector.asked) == 0)
+    if (!anything_asked(&self->fast.heap->collector))
         return;
     pthread_mutex_lock(&self->fast.heap->collector.thread_lock);
     threaded = self->fast.heap->collector.started;
@@ -132,6 +161,33 @@ gyre_collector_poll(struct mutator *self)
 
 /* ---- the heap's thread ---- */
 
+/* ETIMEDOUT, or woken before that. Under thread_lock. */
+static int
+wait_until_tick(struct collector *collector)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += TICK_NS;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    return pthread_cond_timedwait(&collector->wake, &collector->thread_lock,
+                                  &until);
+}
+
+/* False: the heap ends. */
+static bool
+wait_a_tick(struct gyre_heap *heap)
+{
+    struct collector *collector = &heap->collector;
+    bool go_on;
+    pthread_mutex_lock(&collector->thread_lock);
+    if (!collector->stopping)
+        (void)wait_until_tick(collector);
+    go_on = !collector->stopping;
+    pthread_mutex_unlock(&collector->thread_lock);
+    return go_on;
+}
+
 /* Sleep until something is to do; detached. False: the heap ends. */
 static bool
 wait_for_work(struct gyre_heap *heap)
@@ -139,15 +195,8 @@ wait_for_work(struct gyre_heap *heap)
     struct collector *collector = &heap->collector;
     bool go_on;
     pthread_mutex_lock(&collector->thread_lock);
-    while (!collector->stopping &&
-           gyre_load_relaxed(&collector->asked) == 0) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += TICK_NS;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        if (pthread_cond_timedwait(&collector->wake, &collector->thread_lock,
-                                   &until) == ETIMEDOUT)
+    while (!collector->stopping && !anything_asked(collector)) {
+        if (wait_until_tick(collector) == ETIMEDOUT)
             gyre_world_nudge_readers(&heap->world);
     }
     go_on = !collector->stopping;
@@ -161,8 +210,10 @@ collector_main(void *arg)
     struct gyre_heap *heap = arg;
     struct gyre_thread *self;
     bool go_on = true;
-    if (gyre_thread_attach_internal(heap, &self) != GYRE_OK)
-        return NULL;
+    /* No memory for a thread's record: there may be some later. */
+    while (gyre_thread_attach_internal(heap, &self) != GYRE_OK)
+        if (!wait_a_tick(heap))
+            return NULL;
     gyre_thread_set_name(self, "gyre collector");
     while (go_on) {
         gyre_detach_begin(self);

@@ -86,4 +86,5 @@ gyre_prove_give_up(struct cycle *cycle)
         if (still_lives(obj))
             gyre_prove_disarm(cycle, obj);
     }
+    cycle->set.count = cycle->garbage_pages.count = cycle->members = 0;
 }

@@ -68,34 +68,46 @@ clear_members(struct cycle *cycle)
     }
 }
 
+static void
+reclaim_object(struct gyre_thread *self, struct free_batch *batch,
+               struct page *page, struct gyre_object *obj)
+{
+    const struct gyre_type *type = gyre_type_of(obj);
+    if (type->traits & TYPE_HAS_SLOTS)
+        release_slots(obj, type);
+    if (type->traits & TYPE_DEALLOCS)
+        type->dealloc(obj);
+    /* relaxed: nobody refers to it; a stale reader must find it dead */
+    gyre_store_relaxed((gyre_rc_word *)&obj->rc_local, RC_DEAD_WORD);
+    if (page->size_class == PAGE_CLASS_LARGE)
+        gyre_memory_free(self, obj);
+    else
+        free_batch_add(self, batch, page, obj);
+}
+
+static void
+reclaim_page(struct gyre_thread *self, struct page *page)
+{
+    struct free_batch batch = {.count = 0};
+    uint32_t words = cycle_table_words(page);
+    for (uint32_t i = 0; i < words; i++)
+        if ((page->gc[i] & (GC_LIVE | GC_CANDIDATE)) == GC_CANDIDATE)
+            reclaim_object(
+                self, &batch, page,
+                (struct gyre_object *)(page->blocks +
+                                       (size_t)i * page->fast.block_size));
+    free_batch_flush(self, &batch);
+}
+
 void
 gyre_phase_reclaim(struct cycle *cycle)
 {
-    struct gyre_thread *self = &cycle->self->fast;
-    struct free_batch batch = {.count = 0};
-    if (cycle->set.count == 0)
+    if (cycle->members == 0)
         return;
-    gyre_event_fire(cycle->heap, GYRE_EVENT_RECLAIM, cycle->set.count);
+    gyre_event_fire(cycle->heap, GYRE_EVENT_RECLAIM, cycle->members);
     clear_members(cycle);
-    for (size_t i = 0; i < cycle->set.count; i++) {
-        struct gyre_object *obj = cycle->set.items[i];
-        const struct gyre_type *type = gyre_type_of(obj);
-        struct page *page;
-        if (i + 8 < cycle->set.count)
-            __builtin_prefetch(cycle->set.items[i + 8], 1);
-        if (type->traits & TYPE_HAS_SLOTS)
-            release_slots(obj, type);
-        if (type->traits & TYPE_DEALLOCS)
-            type->dealloc(obj);
-        /* relaxed: nobody refers to it; a stale reader must find it dead */
-        gyre_store_relaxed((gyre_rc_word *)&obj->rc_local, RC_DEAD_WORD);
-        page = page_of(obj);
-        if (page->size_class == PAGE_CLASS_LARGE)
-            gyre_memory_free(self, obj);
-        else
-            free_batch_add(self, &batch, page, obj);
-    }
-    free_batch_flush(self, &batch);
+    for (size_t i = 0; i < cycle->garbage_pages.count; i++)
+        reclaim_page(&cycle->self->fast, cycle->garbage_pages.items[i]);
     gyre_fetch_add_relaxed(&cycle->heap->collector.collected,
-                           cycle->set.count);
+                           cycle->members);
 }

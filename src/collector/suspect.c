@@ -304,6 +304,7 @@ mark_page(struct cycle *cycle, struct page *page, struct mark_window *window)
 {
     size_t step = page->fast.block_size;
     unsigned char *block = page->blocks;
+    uint32_t flags = 0;
     for (uint32_t i = 0; i < page->fresh; i++, block += step) {
         struct gyre_object *obj = (struct gyre_object *)block;
         uint32_t word = page->gc[i];
@@ -312,8 +313,10 @@ mark_page(struct cycle *cycle, struct page *page, struct mark_window *window)
         cycle->cursor = obj;
         /* marked: by an edge from before, and not traced then */
         if (!(word & GC_LIVE)) {
-            if (!gyre_suspect_is_held(obj, word))
+            if (!gyre_suspect_is_held(obj, word)) {
+                flags |= gyre_load_relaxed(&obj->rc_shared);
                 continue;
+            }
             page->gc[i] = word | GC_LIVE;
         }
         mark_edges_of(window, obj);
@@ -321,37 +324,58 @@ mark_page(struct cycle *cycle, struct page *page, struct mark_window *window)
         if (cycle->marks.count >= WINDOW && !mark_all(window))
             return false;
     }
+    cycle->flags |= rc_flags_of(flags);
     return window->ok;
 }
 
 /* ---- the set ---- */
+
+/* Must members be looked at again before they are freed? */
+static bool
+must_list(const struct cycle *cycle)
+{
+    const uint32_t asking = TYPE_FINALIZES | TYPE_UNCLEARABLE | TYPE_TRACES;
+    return (cycle->traits & asking) != 0 ||
+           (cycle->flags & (GYRE_RC_WEAK | GYRE_RC_PUBLISHED)) != 0 ||
+           heap_option(cycle->heap, GYRE_OPT_GC_SAVE_ALL) != 0;
+}
+
+static struct gyre_object *
+page_object(const struct page *page, uint32_t index)
+{
+    return (struct gyre_object *)(page->blocks +
+                                  (size_t)index * page->fast.block_size);
+}
 
 /* The members in `page`, and which ages it holds from now on. */
 static bool
 gather_page(struct cycle *cycle, struct page *page)
 {
     uint8_t *stamps = &segment_of(page)->stamps[page_index(page)];
-    /* Of the collected ages only the survivors', which what is not tracked
-     * has as well; it stays when nobody survives, to no harm. */
-    uint32_t seen = *stamps & (~cycle->stamps | 1u << cycle->next_age);
+    uint64_t members = 0, survivors = 0;
     for (uint32_t i = 0; i < page->fresh; i++) {
         uint32_t word = page->gc[i];
-        struct gyre_object *obj;
         if (!(word & GC_CANDIDATE))
             continue;
         if (word & GC_LIVE) {
-            seen |= 1u << cycle->next_age;
+            survivors++;
             continue;
         }
-        obj = (struct gyre_object *)(page->blocks +
-                                     (size_t)i * page->fast.block_size);
-        cycle->flags |= rc_flags_of(gyre_load_relaxed(&obj->rc_shared));
-        seen |= *stamps; /* until it is freed */
-        if (!cycle_table_push(cycle, &cycle->set, obj))
+        members++;
+        if (cycle->lists_set &&
+            !cycle_table_push(cycle, &cycle->set, page_object(page, i)))
             return false;
     }
-    *stamps = (uint8_t)seen;
-    return true;
+    /* Of the collected ages only the survivors', which what is not tracked
+     * has as well: it stays when nobody survives, to no harm. A listed set's
+     * ages go when it is given up. */
+    if (members == 0 || !cycle->lists_set)
+        *stamps &= (uint8_t)(~cycle->stamps | 1u << cycle->next_age);
+    if (survivors > 0)
+        *stamps |= (uint8_t)(1u << cycle->next_age);
+    cycle->members += members;
+    return members == 0 ||
+           cycle_table_push(cycle, &cycle->garbage_pages, page);
 }
 
 void
@@ -381,6 +405,7 @@ gyre_phase_suspect(struct cycle *cycle)
         return GYRE_ERR_NOMEM;
     /* The sweep is over: what is marked later comes off the stack. */
     cycle->cursor = (const struct gyre_object *)UINTPTR_MAX;
+    cycle->lists_set = must_list(cycle);
     for (size_t i = 0; i < cycle->pages.count; i++)
         if (!gather_page(cycle, cycle->pages.items[i]))
             return GYRE_ERR_NOMEM;

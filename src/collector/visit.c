@@ -103,7 +103,8 @@ restamp_page(struct page *page, void *arg)
         if (!word0_is_object(word0))
             continue;
         if ((restamp->from & (1u << word0_stamp(word0))) &&
-            (word0 & GYRE_WORD0_TRACKED)) {
+            (word0 & GYRE_WORD0_TRACKED) &&
+            !(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_DEAD)) {
             word0 = word0_with_stamp(word0, restamp->to);
             /* relaxed: world stopped, as in gyre_generation_restamp() */
             gyre_store_relaxed(&obj->word0, word0);
@@ -128,10 +129,7 @@ restamp_all(struct gyre_heap *heap, uint32_t from, unsigned to)
                           &restamp);
     /* relaxed: under the collector lock */
     gyre_store_relaxed(&collector->frozen,
-                       to == STAMP_FROZEN
-                           ? gyre_load_relaxed(&collector->frozen) +
-                                 restamp.tracked
-                           : 0);
+                       to == STAMP_FROZEN ? restamp.tracked : 0);
     resume_after_visit(heap);
     return GYRE_OK;
 }
@@ -139,12 +137,20 @@ restamp_all(struct gyre_heap *heap, uint32_t from, unsigned to)
 enum gyre_status
 gyre_freeze(struct gyre_heap *heap)
 {
-    return restamp_all(heap, STAMPS_ALL & ~(1u << STAMP_FROZEN),
-                       STAMP_FROZEN);
+    return restamp_all(heap, STAMPS_ALL, STAMP_FROZEN);
 }
 
 enum gyre_status
 gyre_unfreeze(struct gyre_heap *heap)
 {
     return restamp_all(heap, 1u << STAMP_FROZEN, STAMP_OLD);
+}
+
+uint64_t
+gyre_frozen_count(struct gyre_heap *heap)
+{
+    /* Restamped as what they are, and counted meanwhile: some may have died
+     * since they were frozen. */
+    (void)restamp_all(heap, 1u << STAMP_FROZEN, STAMP_FROZEN);
+    return gyre_load_relaxed(&heap->collector.frozen);
 }

@@ -8,6 +8,23 @@ kind_of(const struct gyre_type *type)
     return type->traits & TYPE_TRACKED ? GYRE_PAGE_CONTAINER : GYRE_PAGE_LEAF;
 }
 
+void
+gyre_check_new(const struct gyre_type *type, size_t size)
+{
+    GYRE_CHECK(gyre_self != NULL, "gyre_new: this thread is not attached");
+    GYRE_CHECK(!gyre_thread_is_detached(gyre_self),
+               "gyre_new: this thread is in a detached region");
+    GYRE_CHECK(type->traits & TYPE_READY,
+               "gyre_new: type %s has not been through gyre_type_ready()",
+               type->name);
+    GYRE_CHECK(type->item_size == 0,
+               "gyre_new: type %s has items: gyre_new_items() makes it",
+               type->name);
+    GYRE_CHECK(size == type->size,
+               "gyre_new: type %s has %lu bytes, not %lu", type->name,
+               (unsigned long)type->size, (unsigned long)size);
+}
+
 /* Give a block its header. The body is cleared already. */
 static void
 object_be_born(struct gyre_thread *self, struct gyre_object *obj,

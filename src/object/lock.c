@@ -24,6 +24,14 @@ make_parking(void)
     }
 }
 
+void
+gyre_lock_after_fork_child(void)
+{
+    /* One who waited here may have held the place for a moment, and counts
+     * among those to be woken for ever. */
+    make_parking();
+}
+
 static struct parking_place *
 place_of(const struct gyre_object *obj)
 {
@@ -37,6 +45,8 @@ int
 gyre_trylock(struct gyre_object *obj)
 {
     uint64_t word0 = gyre_load_relaxed(&obj->word0);
+    if (GYRE_CHECKING)
+        gyre_check_reference(obj, "lock");
     while (!(word0 & GYRE_WORD0_LOCKED)) {
         /* acquire; pairs: gyre_unlock() */
         if (gyre_cas_weak_acquire(&obj->word0, &word0,
@@ -88,8 +98,11 @@ gyre_lock(struct gyre_object *obj)
 void
 gyre_unlock(struct gyre_object *obj)
 {
+    uint64_t word0;
+    if (GYRE_CHECKING)
+        gyre_check_reference(obj, "unlock");
     /* release; pairs: gyre_trylock() */
-    uint64_t word0 = gyre_fetch_and_release(
+    word0 = gyre_fetch_and_release(
         &obj->word0, ~(GYRE_WORD0_LOCKED | GYRE_WORD0_CONTENDED));
     GYRE_CHECK(word0 & GYRE_WORD0_LOCKED, "unlock: %s object %p is not locked",
                gyre_type_of(obj)->name, (void *)obj);

@@ -263,6 +263,8 @@ bool gyre_finalizers_run(struct mutator *self);
 
 /* Sum of all queueing and merging so far: unchanged, nothing moved. */
 uint64_t gyre_object_activity(struct gyre_heap *heap);
+/* In a forked child: nobody waits for an object's lock any more. lock.c */
+void gyre_lock_after_fork_child(void);
 /* In a forked child: take over what the thread behind `other` left. */
 void gyre_object_thread_inherit(struct mutator *self, struct mutator *other);
 

@@ -53,6 +53,10 @@ static GYRE_NOINLINE void
 incref_armed(struct gyre_object *obj)
 {
     uint32_t shared = gyre_load_relaxed(&obj->rc_shared);
+    if (gyre_rc_shared_count(shared) >= RC_SATURATED - 1) {
+        saturate(obj);
+        return;
+    }
     /* relaxed: the collector reads both in a stop */
     while (!gyre_cas_weak_relaxed(
         &obj->rc_shared, &shared,
@@ -265,6 +269,8 @@ gyre_try_incref(struct gyre_object *obj)
         if ((shared & (GYRE_RC_DEAD | GYRE_RC_DYING)) != 0 ||
             (shared & (GYRE_RC_WEAK | GYRE_RC_PUBLISHED)) == 0)
             return false;
+        if (GYRE_UNLIKELY(gyre_rc_shared_count(shared) >= RC_SATURATED))
+            return true; /* stuck: it is not to climb until it overflows */
         GYRE_YIELD_POINT("try_incref");
         /* acquire; pairs: gyre_set_rc_flag(). The body is visible as it was
          * when it could first be named. Never a fetch_add: the block may

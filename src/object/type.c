@@ -5,8 +5,36 @@
 static bool
 inside(const struct gyre_type *type, uint32_t offset, size_t bytes)
 {
-    return offset >= sizeof(struct gyre_object) && offset % 8 == 0 &&
-           offset + bytes <= type->size;
+    size_t head = type->item_size != 0 ? sizeof(struct gyre_var_object)
+                                       : sizeof(struct gyre_object);
+    return offset >= head && offset % 8 == 0 && offset + bytes <= type->size;
+}
+
+static bool
+overlap(uint32_t a, size_t a_bytes, uint32_t b, size_t b_bytes)
+{
+    return a < b + b_bytes && b < a + a_bytes;
+}
+
+/* A word named twice would be given up twice. */
+static bool
+tables_overlap(const struct gyre_type *type)
+{
+    const size_t slot = sizeof(struct gyre_slot);
+    const size_t array = sizeof(struct gyre_array);
+    for (uint32_t i = 0; i < type->slot_count; i++)
+        for (uint32_t k = i + 1; k < type->slot_count; k++)
+            if (overlap(type->slots[i], slot, type->slots[k], slot))
+                return true;
+    for (uint32_t i = 0; i < type->array_count; i++) {
+        for (uint32_t k = i + 1; k < type->array_count; k++)
+            if (overlap(type->arrays[i], array, type->arrays[k], array))
+                return true;
+        for (uint32_t k = 0; k < type->slot_count; k++)
+            if (overlap(type->arrays[i], array, type->slots[k], slot))
+                return true;
+    }
+    return false;
 }
 
 static bool
@@ -18,6 +46,8 @@ tables_fit(const struct gyre_type *type)
     for (uint32_t i = 0; i < type->array_count; i++)
         if (!inside(type, type->arrays[i], sizeof(struct gyre_array)))
             return false;
+    if (tables_overlap(type))
+        return false;
     if (type->item_slot &&
         (type->item_size < sizeof(struct gyre_slot) ||
          type->item_size % 8 != 0 || type->size % 8 != 0))

@@ -138,11 +138,15 @@ enum gyre_status
 gyre_weakref_new(struct gyre_object *target, gyre_weakref_fn callback,
                  void *arg, struct gyre_object **out)
 {
-    struct gyre_heap *heap = gyre_self->heap;
-    struct weak_shard *shard = shard_of(heap, target);
     struct gyre_weakref *ref, **bucket;
+    struct gyre_heap *heap;
+    struct weak_shard *shard;
     bool room;
     *out = NULL;
+    if (GYRE_CHECKING)
+        gyre_check_reference(target, "gyre_weakref_new");
+    heap = gyre_self->heap;
+    shard = shard_of(heap, target);
     pthread_once(&weakref_type_once, make_weakref_type);
     ref = GYRE_NEW(struct gyre_weakref, &weakref_type);
     if (ref == NULL)
@@ -178,8 +182,15 @@ gyre_weakref_get(struct gyre_object *weakref)
 {
     struct gyre_weakref *ref = (struct gyre_weakref *)weakref;
     struct mutator *self = mutator_of(gyre_self);
+    struct gyre_object *target;
+    if (GYRE_CHECKING) {
+        gyre_check_reference(weakref, "gyre_weakref_get");
+        GYRE_CHECK(gyre_is_weakref(weakref),
+                   "gyre_weakref_get: %p is no weak reference",
+                   (void *)weakref);
+    }
     /* acquire; pairs: gyre_weak_clear(), gyre_weakref_new() */
-    struct gyre_object *target = gyre_load_acquire(&ref->target);
+    target = gyre_load_acquire(&ref->target);
     if (target == NULL)
         return NULL;
     GYRE_YIELD_POINT("weak get");

@@ -32,7 +32,7 @@
 #define CHUNK 2
 #endif
 #ifndef AWAY
-#define AWAY 2
+#define AWAY 1
 #endif
 #ifndef HOLDS
 #define HOLDS 1
