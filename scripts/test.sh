@@ -2,11 +2,13 @@
 # The demo, then the tests: built by gcc for release and with the address and
 # thread sanitizers, and by clang with the thread sanitizer; in each the small
 # heap for 20 seconds and the unit tests. Under 15 minutes on 2 processors.
+# All of it is run, so that one failure does not hide another.
 set -eu
 cd "$(dirname "$0")/.."
 
 presets="release asan tsan tsan-clang"
 started=$(date +%s)
+failed=
 
 say()
 {
@@ -15,7 +17,7 @@ say()
 
 scripts/install-deps.sh --all
 say "release: build and demo"
-scripts/demo.sh
+scripts/demo.sh || failed="$failed demo"
 
 for preset in $presets; do
     [ "$preset" != release ] || continue
@@ -23,16 +25,16 @@ for preset in $presets; do
     cmake --preset "$preset" >/dev/null
     cmake --build --preset "$preset"
     "build/$preset/stress/gyre-stress" replay \
-        stress/heaps/node.heapsnapshot.gz --threads 2 --seconds 20 --verify
+        stress/heaps/node.heapsnapshot.gz --threads 2 --seconds 20 --verify ||
+        failed="$failed replay-$preset"
 done
 
-# All are run, so that one failure does not hide another.
-failed=
 for preset in $presets; do
     say "$preset: tests"
-    ctest --preset "$preset" --label-regex unit || failed="$failed $preset"
+    ctest --preset "$preset" --label-regex unit ||
+        failed="$failed tests-$preset"
 done
 if [ -n "$failed" ]; then
-    say "tests failed in:$failed"
+    say "failed:$failed"
     exit 1
 fi

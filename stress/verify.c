@@ -5,6 +5,7 @@
  * the meeting to its end, so that one collection, the checker's, has to find
  * everything. */
 #include <inttypes.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +13,7 @@
 #include "run.h"
 
 #define DRAINS_MOST 1000
-#define LOOKS_MOST 1000
+#define PATIENCE_NS UINT64_C(2000000000)
 
 static uint64_t
 load(const _Atomic uint64_t *counter)
@@ -188,25 +189,25 @@ merge_shared(void)
 }
 
 /* Look before any collection. One may still have been under way on gyre's
- * own thread; a look that something moved under is taken again, until it
- * either is good or nothing moved. */
+ * own thread when automatic collection was switched off, with finalizers and
+ * callbacks to run after it. So a look that finds something is taken again,
+ * for a while; what is lost stays lost. */
 static void
 look_before(void)
 {
-    for (unsigned i = 0;; i++) {
-        uint64_t begun = load(&run.collections_begun);
-        uint64_t ended = load(&run.collections_ended);
-        uint64_t events = events_so_far();
-        if (mark() == 0 && shadow_check_before(false))
-            break;
-        gyre_quiesce(run.heap);
-        if ((begun == ended && load(&run.collections_begun) == begun &&
-             events_so_far() == events) ||
-            i == LOOKS_MOST) {
+    uint64_t until = 0;
+    while (mark() != 0 || !shadow_check_before(false)) {
+        uint64_t now = clock_ns();
+        if (until == 0)
+            until = now + PATIENCE_NS;
+        if (now > until) {
             mark_at_rest();
             shadow_check_before(true);
             break;
         }
+        gyre_quiesce(run.heap);
+        sched_yield();
+        progress_note();
     }
     shadow_weaks_before();
 }

@@ -189,12 +189,13 @@ round_end(struct worker *w)
         /* relaxed: a count */
         uint64_t done = 1 + atomic_fetch_add_explicit(&run.rounds_done, 1,
                                                       memory_order_relaxed);
-        oracle_next_round();
-        node_resurrect(true);
-        run.next = STAGE_BUILD;
-        if (time_is_up() || done == run.settings.rounds ||
-            oracle_failures_all() > 0)
-            run.next = STAGE_END;
+        run.next = STAGE_END;
+        if (!time_is_up() && done != run.settings.rounds &&
+            oracle_failures_all() == 0) {
+            oracle_next_round();
+            node_resurrect(true);
+            run.next = STAGE_BUILD;
+        }
     }
     worker_meet(w);
     w->stage = run.next;
@@ -221,7 +222,8 @@ worker_stages(struct worker *w)
         case STAGE_MEET:
             verify_meet(w, true);
             if (w->id == 0)
-                run.next = ++w->phase == PHASES || time_is_up()
+                run.next = ++w->phase == PHASES || time_is_up() ||
+                                   oracle_failures_all() > 0
                                ? STAGE_TEARDOWN
                                : STAGE_MIX;
             worker_meet(w);

@@ -75,6 +75,9 @@ gyre_collector_unlock(struct mutator *self)
 
 /* ---- collecting ---- */
 
+/* Rounds after which a quiesce gives up on threads that always have more. */
+#define QUIESCE_ROUNDS 64
+
 /* Have everyone publish and drain, until a round moves nothing. The caller
  * holds the collector lock. */
 static enum gyre_status
@@ -128,9 +131,10 @@ gyre_collect(struct gyre_heap *heap, enum gyre_generation generation)
     return status;
 }
 
-/* Bring the counters of blocks up to date, in a short stop. */
+/* Bring the counters of blocks up to date, in a short stop, and see whether
+ * something is put off still on a thread that no caller can poll for. */
 static enum gyre_status
-note_blocks(struct mutator *self)
+note_blocks(struct mutator *self, bool *busy)
 {
     struct gyre_heap *heap = self->fast.heap;
     enum gyre_status status;
@@ -140,6 +144,7 @@ note_blocks(struct mutator *self)
                              heap_option(heap, GYRE_OPT_THREAD_STOP_TIMEOUT));
     if (status == GYRE_OK) {
         gyre_memory_note_all(heap);
+        *busy = gyre_object_is_busy(self);
         gyre_world_resume(&heap->world);
     }
     gyre_collector_unlock(self);
@@ -151,7 +156,7 @@ gyre_quiesce(struct gyre_heap *heap)
 {
     struct mutator *self = mutator_of(gyre_self);
     enum gyre_status status;
-    uint64_t before;
+    bool busy = false;
     unsigned rounds = 0;
     if (gyre_self == NULL || gyre_self->heap != heap)
         return GYRE_ERR_STATE;
@@ -162,11 +167,11 @@ gyre_quiesce(struct gyre_heap *heap)
         status = quiesce(self);
         gyre_collector_unlock(self);
         /* Finalizers run here may give up objects of others. */
-        before = gyre_object_activity(heap);
         gyre_safepoint_slow(&self->fast);
-    } while (status == GYRE_OK && gyre_object_activity(heap) != before &&
-             ++rounds < 8);
-    return status == GYRE_OK ? note_blocks(self) : status;
+        if (status == GYRE_OK)
+            status = note_blocks(self, &busy);
+    } while (status == GYRE_OK && busy && ++rounds < QUIESCE_ROUNDS);
+    return status;
 }
 
 /* ---- controls ---- */

@@ -177,9 +177,19 @@ gyre_cascade_is_empty(const struct mutator *self)
 }
 
 void
-gyre_cascade_inherit(struct mutator *self, struct mutator *other)
+gyre_cascade_take_over(struct mutator *self, struct mutator *other)
 {
+    struct object_thread *mine = &self->object, *theirs = &other->object;
     struct gyre_object *obj;
+    while (theirs->cascade_count > 0)
+        gyre_cascade_defer(self, theirs->cascade[--theirs->cascade_count]);
+    while (theirs->cascade_list.count > 0)
+        gyre_cascade_defer(
+            self, theirs->cascade_list.items[--theirs->cascade_list.count]);
+    if (mine->cascade_linked == NULL) {
+        mine->cascade_linked = theirs->cascade_linked;
+        theirs->cascade_linked = NULL;
+    }
     while ((obj = other->object.cascade_linked) != NULL) {
         struct gyre_object **place = link_place(obj, gyre_type_of(obj));
         other->object.cascade_linked = *place;

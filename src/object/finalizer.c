@@ -49,6 +49,15 @@ gyre_finalizer_push(struct mutator *self, struct gyre_object *obj)
     gyre_participant_request(&self->part, REQUEST_PENDING);
 }
 
+/* Does anybody but us, and a merge queue, still hold the weak reference? If
+ * not it died with its target or after it, and nobody is there to be told. */
+static bool
+is_held(const struct gyre_object *weakref)
+{
+    uint32_t shared = gyre_load_relaxed(&weakref->rc_shared);
+    return gyre_object_count(weakref) > ((shared & GYRE_RC_QUEUED) ? 2 : 1);
+}
+
 /* Callbacks of weak references that still somebody holds. */
 static bool
 run_callbacks(struct mutator *self)
@@ -59,9 +68,7 @@ run_callbacks(struct mutator *self)
         struct gyre_weakref *ref = (struct gyre_weakref *)mine->callbacks;
         mine->callbacks = ref->due;
         ref->due = NULL;
-        /* Ours the last reference: the weak reference died with its target
-         * or after it, and nobody is there to be told. */
-        if (gyre_object_count(&ref->head) > 1 &&
+        if (is_held(&ref->head) &&
             !FAULT_DUE(FAULT_WEAK_CALLBACK_LOST, 3)) {
             count_one(&mine->counters.weak_callbacks_run);
             ref->callback(&ref->head, ref->arg);

@@ -288,15 +288,21 @@ gyre_merge_drain_of(struct mutator *self, struct mutator *other)
     gyre_merge_drain_for(self, other);
 }
 
-/* In a stop: every chunk, published or not. */
+/* In a stop: every chunk, published or not, and every put-off cascade. */
 void
 gyre_merge_drain_all(struct mutator *self)
 {
     struct participant *part;
     /* acquire; pairs: list_participant() */
     for (part = gyre_load_acquire(&self->fast.heap->world.participants);
-         part != NULL; part = part->next)
-        gyre_merge_drain_of(self, mutator_of_part(part));
+         part != NULL; part = part->next) {
+        struct mutator *other = mutator_of_part(part);
+        gyre_merge_drain_of(self, other);
+        /* What the dead that wait still refer to would look alive. */
+        if (other != self && !other->object.cascading &&
+            !gyre_cascade_is_empty(other))
+            gyre_cascade_take_over(self, other);
+    }
 }
 
 static void

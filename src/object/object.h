@@ -236,8 +236,8 @@ void gyre_cascade_push(struct mutator *self, struct gyre_object *obj);
 /* Put it on the list without starting a cascade. */
 void gyre_cascade_defer(struct mutator *self, struct gyre_object *obj);
 void gyre_cascade_run(struct mutator *self, bool all);
-/* In a forked child: the dead that another thread had linked. */
-void gyre_cascade_inherit(struct mutator *self, struct mutator *other);
+/* In a stop or a forked child: the dead that another thread has put off. */
+void gyre_cascade_take_over(struct mutator *self, struct mutator *other);
 bool gyre_cascade_is_empty(const struct mutator *self);
 /* Take WEAK objects' references away before their memory is reused. */
 void gyre_weak_clear(struct mutator *self, struct gyre_object *obj,
@@ -265,6 +265,9 @@ bool gyre_finalizers_run(struct mutator *self);
 uint64_t gyre_object_activity(struct gyre_heap *heap);
 /* In a forked child: nobody waits for an object's lock any more. lock.c */
 void gyre_lock_after_fork_child(void);
+/* In a stop: is anything on its way between threads, or put off on one of
+ * the library's own? Other threads' finalizers are theirs to poll for. */
+bool gyre_object_is_busy(struct mutator *self);
 /* In a forked child: take over what the thread behind `other` left. */
 void gyre_object_thread_inherit(struct mutator *self, struct mutator *other);
 

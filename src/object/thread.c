@@ -21,6 +21,25 @@ nothing_left(struct mutator *self)
            gyre_cascade_is_empty(self) && gyre_merge_queue_is_empty(self);
 }
 
+bool
+gyre_object_is_busy(struct mutator *self)
+{
+    struct participant *part;
+    /* acquire; pairs: list_participant() */
+    for (part = gyre_load_acquire(&self->fast.heap->world.participants);
+         part != NULL; part = part->next) {
+        struct mutator *other = mutator_of_part(part);
+        struct object_thread *theirs = &other->object;
+        if (theirs->staging != NULL || !gyre_cascade_is_empty(other) ||
+            !gyre_merge_queue_is_empty(other))
+            return true;
+        if ((part->internal || other == self) &&
+            (theirs->pending.count > 0 || theirs->callbacks != NULL))
+            return true;
+    }
+    return false;
+}
+
 void
 gyre_object_thread_leave(struct mutator *self)
 {
@@ -53,10 +72,8 @@ gyre_object_thread_inherit(struct mutator *self, struct mutator *other)
     struct object_thread *theirs = &other->object;
     gyre_merge_drain_of(self, other);
     take_over(self, &theirs->pending, gyre_finalizer_push);
-    take_over(self, &theirs->cascade_list, gyre_cascade_defer);
-    while (theirs->cascade_count > 0)
-        gyre_cascade_defer(self, theirs->cascade[--theirs->cascade_count]);
-    gyre_cascade_inherit(self, other);
+    gyre_cascade_take_over(self, other);
+    gyre_object_list_free(&theirs->cascade_list);
     gyre_finalizer_inherit(self, other);
     theirs->in_callback = theirs->collect_wanted = 0;
     theirs->cascading = theirs->unwinding = false;
