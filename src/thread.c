@@ -155,19 +155,24 @@ void
 gyre_safepoint_slow(struct gyre_thread *fast)
 {
     struct mutator *self = mutator_of(fast);
+    uint32_t asked;
     check_own_handle(fast, "gyre_safepoint");
     GYRE_CHECK(!gyre_thread_is_detached(fast),
                "gyre_safepoint: inside a detached region");
     /* seq_cst; pairs: gyre_participant_request(). A request after this finds
      * the word 0 again and is seen by the next poll; the cause of one before
      * it is looked at below. */
-    gyre_exchange_seq_cst(&self->fast.requests, 0);
+    asked = gyre_exchange_seq_cst(&self->fast.requests, 0);
     GYRE_YIELD_POINT("safepoint");
     answer_requests(self);
     do_put_off_work(self);
     if (!gyre_cascade_is_empty(self) || self->object.staging != NULL ||
-        self->object.pending.count > 0 || self->object.callbacks != NULL)
+        self->object.pending.count > 0 || self->object.callbacks != NULL ||
+        self->object.collect_wanted != 0)
         gyre_participant_request(&self->part, REQUEST_PENDING);
+    /* Inside a callback nothing was collected: the outermost safepoint does. */
+    if (self->object.in_callback > 0 && (asked & REQUEST_COLLECT))
+        gyre_participant_request(&self->part, REQUEST_COLLECT);
 }
 
 /* ---- detached regions ---- */
@@ -194,6 +199,13 @@ gyre_return_from_wait(struct mutator *self)
     gyre_memory_limbo_follow(&self->fast);
 }
 
+static bool
+has_callbacks_due(const struct mutator *self)
+{
+    return self->object.in_callback == 0 &&
+           (self->object.pending.count > 0 || self->object.callbacks != NULL);
+}
+
 void
 gyre_detach_begin(struct gyre_thread *fast)
 {
@@ -202,9 +214,17 @@ gyre_detach_begin(struct gyre_thread *fast)
     GYRE_CHECK(!gyre_thread_is_detached(fast),
                "gyre_detach_begin: detached already");
     gyre_safepoint(fast);
-    if (GYRE_UNLIKELY(!gyre_cascade_is_empty(self)))
-        gyre_cascade_run(self, true);
-    gyre_detach_for_wait(self);
+    for (;;) {
+        if (GYRE_UNLIKELY(!gyre_cascade_is_empty(self)))
+            gyre_cascade_run(self, true);
+        gyre_detach_for_wait(self);
+        /* What the last drain made due would wait for as long as the region
+         * lasts: it is done first. */
+        if (GYRE_LIKELY(!has_callbacks_due(self)))
+            return;
+        gyre_return_from_wait(self);
+        gyre_safepoint_slow(fast);
+    }
 }
 
 void

@@ -169,6 +169,7 @@ shadow_check_after(bool exact, struct shadow_census *census)
 {
     uint32_t end = oracle.record_next;
     memset(census, 0, sizeof *census);
+    count_degrees(true);
     for (uint32_t index = 1; index < end; index++) {
         bool alive = oracle_is_alive(index);
         if (alive) {
@@ -183,7 +184,6 @@ shadow_check_after(bool exact, struct shadow_census *census)
             leaked(index, "it is unreachable, but alive after a full "
                           "collection");
     }
-    count_degrees(true);
     for (uint32_t weak = 1; weak < oracle.weak_next; weak++)
         census->weaks += weak_reached[weak];
 }

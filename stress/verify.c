@@ -6,6 +6,7 @@
  * everything. */
 #include <inttypes.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -234,6 +235,33 @@ check_counts(void)
     }
 }
 
+/* After a leak was found: garbage that has more references than slots that
+ * name it is what kept the rest alive. */
+static void
+explain_leaks(void)
+{
+    unsigned named = 0;
+    for (uint32_t index = 1; index < oracle.record_next && named < 5;
+         index++) {
+        const struct record *record = record_of(index);
+        int64_t found;
+        if (!oracle_is_alive(index) || shadow_reached(index))
+            continue;
+        found = gyre_reference_count(record->where);
+        if (found == record->in_degree)
+            continue;
+        fprintf(stderr,
+                "gyre-stress: leaked: node %" PRIu32 " (type %s, serial "
+                "%" PRIu64 ", %s%s) has count %" PRId64 ", but %" PRIu32
+                " slots name it\n",
+                record->node, graph_type_name(&run.graph, record->node),
+                oracle_serial(index), gyre_type_of(record->where)->name,
+                oracle_state(index) == ORACLE_FINALIZED ? ", finalized" : "",
+                found, record->in_degree);
+        named++;
+    }
+}
+
 /* Reached weak references answer as their targets are. */
 static void
 ask_weak(struct gyre_object *weakref, uint32_t weak)
@@ -337,8 +365,12 @@ static void
 look_after(bool exact, bool may_be_alive)
 {
     struct shadow_census census;
+    uint64_t leaks;
     mark_at_rest();
+    leaks = oracle_failures(FAILURE_LEAK);
     shadow_check_after(exact, &census);
+    if (oracle_failures(FAILURE_LEAK) > leaks)
+        explain_leaks();
     shadow_weaks_after(exact);
     ask_weaks();
     run.quiescent_points++;

@@ -2,8 +2,7 @@
 #include "support/fixture.h"
 
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) || \
-    GYRE_CHECKING
+#if GYRE_CHECKING
 #define LINKS 300000
 #else
 #define LINKS 10000000

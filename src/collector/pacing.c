@@ -124,6 +124,15 @@ gyre_collector_grace(struct mutator *self)
 
 /* ---- running what was asked ---- */
 
+/* Asked for, and not disabled since: but entries that got lost for want of
+ * memory are found by a collection alone, whoever disabled it. */
+static bool
+still_wanted(struct gyre_heap *heap)
+{
+    return gyre_load_relaxed(&heap->collector.disabled) == 0 ||
+           gyre_load_relaxed(&heap->object.lost_queued) != 0;
+}
+
 static void
 run_asked(struct mutator *self)
 {
@@ -134,7 +143,8 @@ run_asked(struct mutator *self)
     if (take_asked(&heap->collector, &generation) &&
         gyre_collector_lock(self)) {
         /* an error is counted, and the next threshold tries again */
-        (void)gyre_cycle_run(self, generation);
+        if (still_wanted(heap))
+            (void)gyre_cycle_run(self, generation);
         gyre_collector_unlock(self);
     }
     gyre_collector_grace(self);

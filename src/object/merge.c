@@ -175,15 +175,17 @@ drain_absent(struct mutator *self, struct mutator *owner)
 void
 gyre_merge_publish(struct mutator *self)
 {
-    struct queue_chunk *chunk = self->object.staging;
-    struct mutator *owner = self->object.staging_for;
-    if (chunk == NULL)
-        return;
-    self->object.staging = NULL;
-    self->object.staging_for = NULL;
-    queue_push(owner, chunk);
-    gyre_participant_request(&owner->part, REQUEST_MERGE);
-    drain_absent(self, owner);
+    struct queue_chunk *chunk;
+    /* Until nothing is staged: draining for an absent owner may release
+     * objects of others. */
+    while ((chunk = self->object.staging) != NULL) {
+        struct mutator *owner = self->object.staging_for;
+        self->object.staging = NULL;
+        self->object.staging_for = NULL;
+        queue_push(owner, chunk);
+        gyre_participant_request(&owner->part, REQUEST_MERGE);
+        drain_absent(self, owner);
+    }
 }
 
 /* No memory for an entry: the object keeps QUEUED and the reference, and the
@@ -221,9 +223,6 @@ gyre_merge_queue(struct mutator *self, struct gyre_object *obj,
     if (mine->staging_for != owner ||
         mine->staging->count == QUEUE_CHUNK_ENTRIES) {
         gyre_merge_publish(self);
-        /* Publishing may have run a cascade that staged something anew. */
-        while (mine->staging != NULL)
-            gyre_merge_publish(self);
         mine->staging = chunk_new(self);
         if (mine->staging == NULL) {
             note_lost(self, obj);

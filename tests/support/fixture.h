@@ -19,6 +19,20 @@
 
 #include <gyre/gyre.h>
 
+/* 1 where everything takes ten times as long, so that a test may do less. */
+#if defined(__SANITIZE_THREAD__)
+#define FIXTURE_IS_SLOW 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define FIXTURE_IS_SLOW 1
+#endif
+#endif
+#ifndef FIXTURE_IS_SLOW
+#define FIXTURE_IS_SLOW 0
+#endif
+/* A number of rounds: a tenth of `n` where all is slow. */
+#define FIXTURE_SCALED(n) (FIXTURE_IS_SLOW ? (n) / 10 : (n))
+
 struct node;
 
 struct fixture {
