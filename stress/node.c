@@ -77,13 +77,19 @@ node_trace(struct gyre_object *obj, gyre_edge_fn edge, void *arg)
         edge(gyre_slot_peek(&node->edges.slots[i]), arg);
 }
 
+/* At the object's end: nobody else can reach it, and it takes no slot writer
+ * any more. */
 static void
 node_clear(struct gyre_object *obj)
 {
     const struct shape *shape = gyre_type_of(obj)->user;
     struct node *node = (struct node *)obj;
-    for (uint32_t i = 0; i < shape->slots; i++)
-        gyre_slot_move(obj, &node->edges.slots[i], NULL);
+    for (uint32_t i = 0; i < shape->slots; i++) {
+        struct gyre_object *ref = node->edges.slots[i].ref;
+        node->edges.slots[i].ref = NULL;
+        if (ref != NULL)
+            gyre_decref(ref);
+    }
 }
 
 static void

@@ -230,7 +230,7 @@ test_chain_through_own_storage_dies_without_recursion(void **state)
     for (int i = 0; i < WIDE * 100; i++) {
         struct owner *owner = GYRE_NEW(struct owner, &owner_type);
         assert_non_null(owner);
-        owner->own = &head->head;
+        owner->own = head != NULL ? &head->head : NULL;
         head = owner;
         if (i % 100 == 99) {
             gyre_slot_move(wide, wide_slot(wide, (size_t)(i / 100)),

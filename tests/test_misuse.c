@@ -2,7 +2,7 @@
  * replaceable fatal hook. In other builds only what is checked always. */
 #include "support/fixture.h"
 
-static struct node *dropped, *held;
+static struct node *held;
 static struct gyre_thread *foreign;
 
 /* The hook is called with a line that holds `words`. */
@@ -197,7 +197,7 @@ static void
 test_use_of_a_dead_object_is_named(void **state)
 {
     struct fixture *fx = *state;
-    dropped = plain_node_new(fx);
+    struct node *dropped = plain_node_new(fx);
     node_drop(dropped);
     assert_fatal(decref_it, dropped, "decref of");
     assert_fatal(decref_it, dropped, "that is no object");
@@ -227,6 +227,7 @@ test_another_threads_decref_of_the_dead_is_named(void **state)
     struct fixture *fx = *state;
     struct gate gates[2] = {GATE_INIT, GATE_INIT};
     struct worker worker;
+    struct node *dropped;
     held = plain_node_new(fx);
     held->payload = (uint64_t)(uintptr_t)gates;
     dropped = plain_node_new(fx);
@@ -403,8 +404,8 @@ test_reference_that_was_not_counted_is_named_by_a_collection(void **state)
     struct node *a, *b;
     (void)state;
     fixture_open(&fx, "gc.automatic=0,gc.thread=0");
+    b = plain_node_new(&fx); /* first, and looked at first */
     a = plain_node_new(&fx);
-    b = plain_node_new(&fx);
     gyre_slot_move(&a->head, &a->left, &b->head);
     gyre_slot_move(&a->head, &a->right, &b->head); /* the same one again */
     assert_fatal(collect_now, fx.heap, "slots that name it 2 times");

@@ -104,7 +104,7 @@ quiesce(struct mutator *self)
         }
         before = after;
         after = gyre_object_activity(heap);
-    } while (before != after && ++rounds < 8);
+    } while (before != after && ++rounds < QUIESCE_ROUNDS);
     return GYRE_OK;
 }
 
@@ -125,7 +125,7 @@ gyre_collect(struct gyre_heap *heap, enum gyre_generation generation)
     }
     status = quiesce(self);
     if (status == GYRE_OK)
-        status = gyre_cycle_run(self, generation);
+        status = gyre_cycle_run(self, generation, false);
     gyre_collector_unlock(self);
     gyre_safepoint_slow(&self->fast);
     return status;

@@ -95,7 +95,8 @@ void gyre_collector_unlock(struct mutator *self);
 
 /* One collection; the caller holds the collector lock, attached. */
 enum gyre_status gyre_cycle_run(struct mutator *self,
-                                enum gyre_generation generation);
+                                enum gyre_generation generation,
+                                bool automatic);
 /* The generation that an automatic collection takes now. generation.c */
 enum gyre_generation gyre_generation_due(struct gyre_heap *heap);
 void gyre_generation_collected(struct gyre_heap *heap,

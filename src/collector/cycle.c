@@ -5,8 +5,11 @@
 #include "../../threads/yield.h"
 
 /* How often a stop finds dead objects in merge queues, lets the world run to
- * release what they held, and stops it again. */
-#define DRAIN_TRIES 4
+ * release what they held, and stops it again. A chain of dead objects of
+ * alternating owners takes a try a link, so a collection that was asked for
+ * by name has patience; an automatic one leaves the rest to the next. */
+#define DRAIN_TRIES_ASKED 1000
+#define DRAIN_TRIES_AUTOMATIC 2
 /* How often the second stop of a cycle is tried before it is abandoned. */
 #define STOP_TRIES 3
 
@@ -71,13 +74,15 @@ static enum gyre_status
 stop_drained(struct cycle *cycle)
 {
     struct mutator *self = cycle->self;
+    unsigned most =
+        cycle->automatic ? DRAIN_TRIES_AUTOMATIC : DRAIN_TRIES_ASKED;
     for (unsigned try = 1;; try++) {
         enum gyre_status status = stop(cycle);
         if (status != GYRE_OK)
             return status;
         gyre_merge_drain_all(self);
         gyre_merge_find_lost(self);
-        if (gyre_cascade_is_empty(self) || try == DRAIN_TRIES)
+        if (gyre_cascade_is_empty(self) || try == most)
             return GYRE_OK;
         resume(cycle);
         gyre_cascade_run(self, true);
@@ -145,11 +150,16 @@ run_phases(struct cycle *cycle)
 }
 
 enum gyre_status
-gyre_cycle_run(struct mutator *self, enum gyre_generation generation)
+gyre_cycle_run(struct mutator *self, enum gyre_generation generation,
+               bool automatic)
 {
     struct gyre_heap *heap = self->fast.heap;
     struct cycle cycle = {
-        .heap = heap, .self = self, .generation = generation};
+        .heap = heap,
+        .self = self,
+        .generation = generation,
+        .automatic = automatic,
+    };
     uint64_t began = gyre_clock_ns();
     enum gyre_status status;
     gyre_event_fire(heap, GYRE_EVENT_COLLECT_BEGIN, generation);

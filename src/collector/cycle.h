@@ -42,6 +42,7 @@ struct cycle {
     struct gyre_heap *heap;
     struct mutator *self;
     enum gyre_generation generation;
+    bool automatic;           /* nobody waits for it to be thorough */
     uint32_t stamps;          /* ages of the candidates */
     struct cycle_table pages; /* struct page *, those with candidates */
     struct cycle_table segments; /* struct segment *, by address */
@@ -128,6 +129,8 @@ void gyre_suspect_compact(struct cycle *cycle);
 
 /* In a stop: a survivor takes the next age, its page knows. */
 void gyre_generation_promote(struct cycle *cycle, struct gyre_object *obj);
+/* In a stop: no object of `page` has a collected age any more. */
+void gyre_generation_forget(struct cycle *cycle, struct page *page);
 /* In a stop: the members are as good as freed; their pages no longer hold
  * the collected ages. */
 void gyre_generation_forget_set(struct cycle *cycle);

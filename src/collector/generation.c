@@ -32,14 +32,24 @@ gyre_generation_promote(struct cycle *cycle, struct gyre_object *obj)
 }
 
 void
+gyre_generation_forget(struct cycle *cycle, struct page *page)
+{
+    uint8_t *stamps = &segment_of(page)->stamps[page_index(page)];
+    *stamps &= (uint8_t)(~cycle->stamps | 1u << cycle->next_age);
+    /* Births go on in a current page, and with an age of this cycle's when
+     * the birth stamp could not move on. */
+    if (page->state == PAGE_CURRENT)
+        *stamps |= (uint8_t)(1u << cycle->heap->collector.birth_stamp);
+}
+
+void
 gyre_generation_forget_set(struct cycle *cycle)
 {
-    uint8_t gone = (uint8_t)(cycle->stamps & ~(1u << cycle->next_age));
     const struct page *last = NULL;
     for (size_t i = 0; i < cycle->set.count; i++) {
         struct page *page = page_of(cycle->set.items[i]);
         if (page != last)
-            segment_of(page)->stamps[page_index(page)] &= (uint8_t)~gone;
+            gyre_generation_forget(cycle, page);
         last = page;
     }
 }

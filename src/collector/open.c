@@ -41,6 +41,14 @@ list_segments(struct cycle *cycle)
     return true;
 }
 
+/* Containers, that is. */
+static bool
+has_objects(const struct page *page)
+{
+    return page->kind == GYRE_PAGE_CONTAINER && page->state != PAGE_FREE &&
+           page->state != PAGE_INTERIOR && page->state != PAGE_RETIRING;
+}
+
 /* One word more than blocks, for their number, and whole cache lines. */
 static size_t
 table_words(const struct page *page)
@@ -54,12 +62,8 @@ list_pages_of(struct cycle *cycle, struct segment *segment)
     unsigned pages =
         segment->bytes == GYRE_SEGMENT_BYTES ? GYRE_SEGMENT_PAGES : 2;
     for (unsigned i = 1; i < pages; i++) {
-        struct page *page;
-        if ((segment->stamps[i] & cycle->stamps) == 0)
-            continue;
-        page = segment_page(segment, i);
-        if (page->kind != GYRE_PAGE_CONTAINER || page->state == PAGE_FREE ||
-            page->state == PAGE_INTERIOR || page->state == PAGE_RETIRING)
+        struct page *page = segment_page(segment, i);
+        if ((segment->stamps[i] & cycle->stamps) == 0 || !has_objects(page))
             continue;
         if (!cycle_table_push(cycle, &cycle->pages, page))
             return false;
@@ -84,17 +88,33 @@ give_table(struct page *page, uint32_t *table)
     }
 }
 
+/* May an object in this page carry the age? Pages without containers may
+ * have kept ages from when they had some. */
+static bool
+page_has_age(const struct segment *segment, unsigned index, unsigned age)
+{
+    if ((segment->stamps[index] & (1u << age)) == 0)
+        return false;
+    return has_objects(segment_page(segment, index));
+}
+
+/* Only to an age that no object carries: after an abandoned cycle, or where
+ * a page is vaguer than it could be, some may. Then births keep their age,
+ * and what is born while this cycle is open is told from its candidates by
+ * the side tables alone. */
 static void
 move_birth_stamp(struct cycle *cycle)
 {
     struct gyre_heap *heap = cycle->heap;
     unsigned next = (heap->collector.birth_stamp + 1) % 3;
     struct segment *segment = heap->memory.segments;
-    /* Only when no object carries it: after an abandoned cycle some may. */
-    for (; segment != NULL; segment = segment->next)
-        for (unsigned i = 1; i < GYRE_SEGMENT_PAGES; i++)
-            if (segment->stamps[i] & (1u << next))
+    for (; segment != NULL; segment = segment->next) {
+        unsigned pages =
+            segment->bytes == GYRE_SEGMENT_BYTES ? GYRE_SEGMENT_PAGES : 2;
+        for (unsigned i = 1; i < pages; i++)
+            if (page_has_age(segment, i, next))
                 return;
+    }
     gyre_collector_set_birth_stamp(heap, next);
     cycle->stamps &= ~(1u << next);
 }

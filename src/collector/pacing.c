@@ -144,7 +144,7 @@ run_asked(struct mutator *self)
         gyre_collector_lock(self)) {
         /* an error is counted, and the next threshold tries again */
         if (still_wanted(heap))
-            (void)gyre_cycle_run(self, generation);
+            (void)gyre_cycle_run(self, generation, true);
         gyre_collector_unlock(self);
     }
     gyre_collector_grace(self);

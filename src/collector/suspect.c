@@ -370,7 +370,7 @@ gather_page(struct cycle *cycle, struct page *page)
      * has as well: it stays when nobody survives, to no harm. A listed set's
      * ages go when it is given up. */
     if (members == 0 || !cycle->lists_set)
-        *stamps &= (uint8_t)(~cycle->stamps | 1u << cycle->next_age);
+        gyre_generation_forget(cycle, page);
     if (survivors > 0)
         *stamps |= (uint8_t)(1u << cycle->next_age);
     cycle->members += members;
