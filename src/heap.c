@@ -22,8 +22,12 @@ answer_for(struct participant *part, void *arg)
 static void
 look_again(struct participant *part, void *arg)
 {
-    (void)arg;
-    gyre_merge_look_again(mutator_of_part(part), mutator_of(gyre_self));
+    const struct gyre_heap *heap = arg;
+    /* A thread that forks without being attached, or while detached, can't
+     * release what dies; the next handshake or stop finds it. */
+    if (gyre_self != NULL && gyre_self->heap == heap &&
+        !gyre_thread_is_detached(gyre_self))
+        gyre_merge_look_again(mutator_of_part(part), mutator_of(gyre_self));
 }
 
 /* ---- fork ----
@@ -44,7 +48,9 @@ static bool
 collecting_here(const struct gyre_heap *heap)
 {
     const struct mutator *self = self_in(heap);
-    return self != NULL && heap->collector.holder == self;
+    /* relaxed: ours only if we stored it */
+    return self != NULL &&
+           gyre_load_relaxed(&heap->collector.holder) == self;
 }
 
 /* Detached: another thread that forks holds the lock, and stops us. */

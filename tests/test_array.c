@@ -47,8 +47,7 @@ list_fill(struct fixture *fx, struct list *list, int count)
         struct node *node = plain_node_new(fx);
         node->payload = (uint64_t)i;
         assert_int_equal(
-            gyre_array_append(&list->head, &list->items, &node->head),
-            GYRE_OK);
+            gyre_array_append(&list->head, &list->items, &node->head), GYRE_OK);
     }
 }
 
@@ -139,11 +138,10 @@ test_cycle_through_an_array_is_collected(void **state)
     list_fill(fx, list, 50);
     gyre_incref(&outside->head);
     assert_int_equal(
-        gyre_array_append(&list->head, &list->items, &outside->head),
-        GYRE_OK);
+        gyre_array_append(&list->head, &list->items, &outside->head), GYRE_OK);
     /* its own reference goes into itself */
-    assert_int_equal(
-        gyre_array_append(&list->head, &list->items, &list->head), GYRE_OK);
+    assert_int_equal(gyre_array_append(&list->head, &list->items, &list->head),
+                     GYRE_OK);
     assert_int_equal(gyre_collect(fx->heap, GYRE_GEN_YOUNG), GYRE_OK);
     assert_int_equal(fixture_live(fx), 1);
     assert_int_equal(gyre_reference_count(&outside->head), 1);

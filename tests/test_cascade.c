@@ -1,7 +1,6 @@
 /* Deaths of large structures by counts. */
 #include "support/fixture.h"
 
-
 #if GYRE_CHECKING
 #define LINKS 300000
 #else
@@ -336,16 +335,14 @@ test_put_off_cascade_does_not_hide_garbage_from_a_collection(void **state)
     worker_join(&worker);
 }
 
-
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_deep_chain_dies_without_recursion,
                                         fixture_setup, fixture_teardown),
-        cmocka_unit_test_setup_teardown(
-            test_deep_chain_of_finalizers_runs_each, fixture_setup,
-            fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_deep_chain_of_finalizers_runs_each,
+                                        fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(test_tree_dies_whole, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(

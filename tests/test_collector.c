@@ -158,7 +158,7 @@ test_collect_refuses_bad_arguments_and_strangers(void **state)
     struct gyre_heap *other;
     assert_int_equal(gyre_collect(fx->heap, (enum gyre_generation)3),
                      GYRE_ERR_ARGUMENT);
-    assert_int_equal(gyre_collect(fx->heap, (enum gyre_generation)-1),
+    assert_int_equal(gyre_collect(fx->heap, (enum gyre_generation) - 1),
                      GYRE_ERR_ARGUMENT);
     assert_int_equal(gyre_heap_create("gc.automatic=0", &other), GYRE_OK);
     assert_int_equal(gyre_collect(other, GYRE_GEN_OLD), GYRE_ERR_STATE);
@@ -352,7 +352,9 @@ test_threshold_starts_collections_on_the_heaps_thread(void **state)
     int most = 0;
     (void)state;
     open_automatic(&fx, "gc.threshold0=5000");
-    for (int i = 0; i < FIXTURE_SCALED(400000) || collections(&fx, GYRE_GEN_YOUNG) < 3; i++) {
+    for (int i = 0;
+         i < FIXTURE_SCALED(400000) || collections(&fx, GYRE_GEN_YOUNG) < 3;
+         i++) {
         if ((i & 255) == 0) {
             /* give its thread a chance: a machine has few cores */
             gyre_detach_begin(fx.self);
@@ -427,8 +429,7 @@ test_growing_heap_is_not_scanned_quadratically(void **state)
 /* Covers docs/design/cycle.md .policy: a threshold of 0 switches automatic
  * collections off, as does the option. */
 static void
-test_threshold_zero_and_the_option_switch_automatic_collections_off(
-    void **state)
+test_threshold_zero_and_the_option_switch_automatic_off(void **state)
 {
     const char *options[] = {"gc.thread=0,gc.threshold0=0",
                              "gc.thread=0,gc.threshold0=100,gc.automatic=no"};
@@ -637,8 +638,7 @@ test_save_all_lists_everything_collected(void **state)
     struct gyre_object *weak, *out;
     assert_int_equal(gyre_option_set(fx->heap, GYRE_OPT_GC_SAVE_ALL, 1),
                      GYRE_OK);
-    assert_int_equal(gyre_weakref_new(&ring->head, NULL, NULL, &weak),
-                     GYRE_OK);
+    assert_int_equal(gyre_weakref_new(&ring->head, NULL, NULL, &weak), GYRE_OK);
     fx->on_finalize = refer_to_self;
     node_link(finalized, finalized);
     node_drop(finalized);
@@ -810,13 +810,12 @@ main(void)
         TEST(test_thresholds_are_set_together_or_not_at_all),
         TEST(test_counts_count_births_and_collections),
         TEST(test_counts_are_never_negative),
-        cmocka_unit_test(
-            test_threshold_starts_collections_on_the_heaps_thread),
+        cmocka_unit_test(test_threshold_starts_collections_on_the_heaps_thread),
         cmocka_unit_test(
             test_threshold_starts_collections_at_safepoints_without_a_thread),
         cmocka_unit_test(test_growing_heap_is_not_scanned_quadratically),
         cmocka_unit_test(
-            test_threshold_zero_and_the_option_switch_automatic_collections_off),
+            test_threshold_zero_and_the_option_switch_automatic_off),
         cmocka_unit_test(test_disabling_nests_over_threads),
         cmocka_unit_test(test_grace_periods_need_no_collection),
         TEST(test_frozen_objects_are_left_alone),

@@ -398,7 +398,8 @@ test_destroying_a_heap_deallocates_what_lives(void **state)
     assert_int_equal(dealloc_found_slots, 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
+#define TEST(name) \
+    cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
 
 int
 main(void)

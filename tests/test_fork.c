@@ -10,13 +10,12 @@
 
 /* In a child an assertion of the test's would end in the parent's harness:
  * say what failed and leave with a status of its own. */
-#define CHILD_CHECK(condition)                                       \
-    do {                                                             \
-        if (!(condition)) {                                          \
-            fprintf(stderr, "child: line %d: %s\n", __LINE__,        \
-                    #condition);                                     \
-            _exit(3);                                                \
-        }                                                            \
+#define CHILD_CHECK(condition)                                             \
+    do {                                                                   \
+        if (!(condition)) {                                                \
+            fprintf(stderr, "child: line %d: %s\n", __LINE__, #condition); \
+            _exit(3);                                                      \
+        }                                                                  \
     } while (0)
 
 static int
@@ -105,8 +104,8 @@ work(struct fixture *fx, struct gyre_thread *self, void *arg)
     /* relaxed: an end seen late costs a round */
     while (gyre_load_relaxed(&herd->over) == 0) {
         /* garbage for the collector, no more than it can keep up with */
-        struct node *node = ++rounds % 64 == 0 ? ring_new(fx)
-                                               : plain_node_new(fx);
+        struct node *node =
+            ++rounds % 64 == 0 ? ring_new(fx) : plain_node_new(fx);
         struct gyre_object *old;
         if (rounds % 10000 == 0 && herd->collects)
             GYRE_CHECK(gyre_collect(fx->heap, GYRE_GEN_YOUNG) == GYRE_OK,
@@ -132,8 +131,7 @@ static void
 herd_start(struct fixture *fx, struct herd *herd, struct worker *workers)
 {
     memset(herd, 0, sizeof *herd);
-    herd->collects =
-        gyre_option_get(fx->heap, GYRE_OPT_GC_AUTOMATIC) != 0;
+    herd->collects = gyre_option_get(fx->heap, GYRE_OPT_GC_AUTOMATIC) != 0;
     pthread_mutex_init(&herd->lock, NULL);
     for (int i = 0; i < HERD; i++)
         worker_start(&workers[i], fx, work, herd);
@@ -152,7 +150,7 @@ herd_end(struct herd *herd, struct worker *workers)
 
 /* ---- tests ---- */
 
-/* Covers docs/design/heap.md .fail: a child of a process with several threads
+/* Covers docs/design/heap.md .heap.fork: a child of a process with several threads
  * collects, allocates, frees and ends its heap; the parent goes on. */
 static void
 test_child_of_a_busy_process_uses_its_heap(void **state)
@@ -180,7 +178,7 @@ test_child_of_a_busy_process_uses_its_heap(void **state)
     fixture_close(&fx);
 }
 
-/* Covers docs/design/heap.md .fail: the same from a detached region, which the
+/* Covers docs/design/heap.md .heap.fork: the same from a detached region, which the
  * child is still in. */
 static void
 test_fork_in_a_detached_region(void **state)
@@ -204,7 +202,7 @@ test_fork_in_a_detached_region(void **state)
     fixture_close(&fx);
 }
 
-/* Covers docs/design/heap.md .fail: the same from a thread that is attached to
+/* Covers docs/design/heap.md .heap.fork: the same from a thread that is attached to
  * no heap; the child may attach. */
 static void
 test_fork_of_an_unattached_thread(void **state)
@@ -229,7 +227,7 @@ test_fork_of_an_unattached_thread(void **state)
     fixture_close(&fx);
 }
 
-/* Covers docs/design/heap.md .fail: every heap of the process is whole in the
+/* Covers docs/design/heap.md .heap.fork: every heap of the process is whole in the
  * child, those that the forking thread is not attached to as well. */
 static void
 test_child_uses_several_heaps(void **state)
@@ -294,7 +292,7 @@ fork_inside(struct node *node)
         forked = fork();
 }
 
-/* Covers docs/design/heap.md .fail, docs/design/weakref.md .final: a finalizer
+/* Covers docs/design/heap.md .heap.fork, docs/design/weakref.md .final: a finalizer
  * forks in the middle of a collection, and the collection goes on in both. */
 static void
 test_fork_inside_a_finalizer_of_a_collection(void **state)
@@ -327,7 +325,7 @@ test_fork_inside_a_finalizer_of_a_collection(void **state)
     fixture_close(&fx);
 }
 
-/* Covers docs/design/heap.md .fail: and in one that runs by counts. */
+/* Covers docs/design/heap.md .heap.fork: and in one that runs by counts. */
 static void
 test_fork_inside_a_prompt_finalizer(void **state)
 {
@@ -358,7 +356,7 @@ lock_and_unlock(struct fixture *fx, struct gyre_thread *self, void *arg)
     }
 }
 
-/* Covers docs/design/object.md .lock, docs/design/heap.md .fail: who waited for
+/* Covers docs/design/object.md .lock, docs/design/heap.md .heap.fork: who waited for
  * a lock when the process forked is not waited for in the child. */
 static void
 test_child_unlocks_what_others_waited_for(void **state)
@@ -389,7 +387,7 @@ test_child_unlocks_what_others_waited_for(void **state)
     }
 }
 
-/* Covers docs/design/heap.md .fail: children fork in their turn. */
+/* Covers docs/design/heap.md .heap.fork: children fork in their turn. */
 static void
 test_children_of_children(void **state)
 {
@@ -430,7 +428,7 @@ fork_often(struct fixture *fx, struct gyre_thread *self, void *arg)
     }
 }
 
-/* Covers docs/design/heap.md .fail: threads of a heap that fork at the same
+/* Covers docs/design/heap.md .heap.fork: threads of a heap that fork at the same
  * time take turns; who waits for its turn can be stopped. */
 static void
 test_threads_fork_at_the_same_time(void **state)

@@ -112,8 +112,7 @@ test_orphans_die_without_their_owner(void **state)
 /* Covers docs/design/refcount.md .rc.queue, CPython issue 152276: what comes
  * out of a queue may have been merged meanwhile by its owner. */
 static void
-test_entry_that_was_merged_meanwhile_loses_only_the_queues_reference(
-    void **state)
+test_entry_merged_meanwhile_loses_only_the_queues_reference(void **state)
 {
     struct fixture *fx = *state;
     struct worker worker;
@@ -287,7 +286,7 @@ main(void)
         cmocka_unit_test_setup_teardown(test_orphans_die_without_their_owner,
                                         fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(
-            test_entry_that_was_merged_meanwhile_loses_only_the_queues_reference,
+            test_entry_merged_meanwhile_loses_only_the_queues_reference,
             fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(
             test_drain_of_many_trees_frees_all_of_them, fixture_setup,

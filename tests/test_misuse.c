@@ -247,8 +247,7 @@ test_use_without_attaching_is_named(void **state)
     struct fixture *fx = *state;
     struct node *node = plain_node_new(fx);
     struct gyre_object *weak;
-    assert_int_equal(gyre_weakref_new(&node->head, NULL, NULL, &weak),
-                     GYRE_OK);
+    assert_int_equal(gyre_weakref_new(&node->head, NULL, NULL, &weak), GYRE_OK);
     gyre_thread_leave(fx->self);
     assert_fatal(incref_it, node, "this thread is not attached");
     assert_fatal(decref_it, node, "this thread is not attached");

@@ -237,10 +237,8 @@ test_weak_gets_of_a_stuck_object_do_not_overflow_it(void **state)
     struct node *node = NULL;
     struct gyre_object *weak;
     on_another_thread(fx, make_in_place, &node); /* not ours: shared half */
-    assert_int_equal(gyre_weakref_new(&node->head, NULL, NULL, &weak),
-                     GYRE_OK);
-    node->head.rc_shared =
-        rc_shared_of(RC_STUCK, GYRE_RC_WEAK);
+    assert_int_equal(gyre_weakref_new(&node->head, NULL, NULL, &weak), GYRE_OK);
+    node->head.rc_shared = rc_shared_of(RC_STUCK, GYRE_RC_WEAK);
     for (int i = 0; i < 100; i++) {
         struct gyre_object *got = gyre_weakref_get(weak);
         assert_ptr_equal(got, &node->head);
@@ -267,8 +265,7 @@ test_unique_means_that_nobody_can_take_another(void **state)
     assert_false(gyre_is_unique(&node->head));
     gyre_decref(&node->head); /* merged now, one reference */
     assert_true(gyre_is_unique(&node->head));
-    assert_int_equal(gyre_weakref_new(&node->head, NULL, NULL, &weak),
-                     GYRE_OK);
+    assert_int_equal(gyre_weakref_new(&node->head, NULL, NULL, &weak), GYRE_OK);
     assert_false(gyre_is_unique(&node->head));
     gyre_decref(weak);
     node_drop(node);

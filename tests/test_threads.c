@@ -346,8 +346,8 @@ test_quiesce_has_every_thread_publish_and_drain(void **state)
 {
     struct fixture *fx = *state;
     for (int round = 0; round < 20; round++) {
-        struct pollers pollers[3] = {{GATE_INIT, NULL}, {GATE_INIT, NULL},
-                                     {GATE_INIT, NULL}};
+        struct pollers pollers[3] = {
+            {GATE_INIT, NULL}, {GATE_INIT, NULL}, {GATE_INIT, NULL}};
         struct worker workers[3];
         struct region region = {GATE_INIT, GATE_INIT};
         struct worker sleeper;

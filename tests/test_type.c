@@ -68,8 +68,13 @@ test_types_without_name_or_header_are_refused(void **state)
 static void
 test_tables_that_leave_the_body_or_overlap_are_refused(void **state)
 {
-    const uint32_t bad[][2] = {{8, 24},  {16, 44}, {16, 48}, {0, 24},
-                               {16, 20}, {16, 16}, {16, UINT32_MAX - 7}};
+    const uint32_t bad[][2] = {{8, 24},
+                               {16, 44},
+                               {16, 48},
+                               {0, 24},
+                               {16, 20},
+                               {16, 16},
+                               {16, UINT32_MAX - 7}};
     const uint32_t at_count[] = {16};
     const uint32_t array[] = {24}, late_array[] = {40}, twice[] = {16, 24};
     struct gyre_type type;
@@ -145,11 +150,12 @@ test_objects_of_any_size_start_zeroed(void **state)
 {
     struct fixture *fx = *state;
     static struct gyre_type types[64];
-    const uint32_t sizes[] = {16,    17,    31,    32,     33,     128,  129,
-                              4096,  4097,  32768, 32769,  65536,  100000,
-                              2 << 20, (2 << 20) + 1, 5 << 20};
+    const uint32_t sizes[] = {
+        16,   17,    31,    32,    33,     128,     129,           4096,
+        4097, 32768, 32769, 65536, 100000, 2 << 20, (2 << 20) + 1, 5 << 20};
     for (unsigned i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        types[i] = (struct gyre_type){.name = "sized", .size = sizes[i],
+        types[i] = (struct gyre_type){.name = "sized",
+                                      .size = sizes[i],
                                       .flags = i & 1 ? GYRE_TYPE_LEAF : 0};
         assert_int_equal(gyre_type_ready(&types[i]), GYRE_OK);
         for (int round = 0; round < 3; round++) {

@@ -21,8 +21,8 @@ weak_to(struct node *node, struct watch *watch)
 {
     struct gyre_object *weak;
     assert_int_equal(gyre_weakref_new(&node->head,
-                                      watch != NULL ? called_back : NULL,
-                                      watch, &weak),
+                                      watch != NULL ? called_back : NULL, watch,
+                                      &weak),
                      GYRE_OK);
     assert_true(gyre_is_weakref(weak));
     return weak;

@@ -117,7 +117,7 @@ gyre_handshake_soft(struct world *world, struct participant *self,
     if (self != NULL)
         gyre_store_relaxed(&self->ack, phase);
     /* seq_cst; pairs: gyre_handshake_answer(), tell_watchers() */
-    __atomic_fetch_add(&world->attention, 1, __ATOMIC_SEQ_CST);
+    gyre_fetch_add_seq_cst(&world->attention, 1);
     /* acquire; pairs: list_participant(). One that is listed later starts in
      * this phase. */
     struct participant *first = gyre_load_acquire(&world->participants);
@@ -129,6 +129,7 @@ gyre_handshake_soft(struct world *world, struct participant *self,
             name_late(world, part, timeout_ms);
             status = GYRE_ERR_TIMEOUT;
         }
-    __atomic_fetch_sub(&world->attention, 1, __ATOMIC_SEQ_CST);
+    /* seq_cst; pairs: tell_watchers(). Seen late it costs a wake-up. */
+    gyre_fetch_sub_seq_cst(&world->attention, 1);
     return status;
 }

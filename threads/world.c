@@ -63,6 +63,16 @@ let_go(struct world *world, struct participant *self)
     pthread_cond_broadcast(&world->resumed);
 }
 
+/* What was pushed to a thread while it was held was left to us. */
+static void
+look_at_all(struct world *world)
+{
+    /* acquire; pairs: list_participant() */
+    struct participant *part = gyre_load_acquire(&world->participants);
+    for (; part != NULL; part = part->next)
+        world->look_again(part, world->arg);
+}
+
 static void
 name_slowest(struct world *world, struct participant *self, uint64_t now)
 {
@@ -89,6 +99,10 @@ gyre_world_stop(struct world *world, struct participant *self,
     struct timespec until;
     bool stopped;
     int error = 0;
+    /* A thread that waits for a grace period must not wait for us who wait
+     * for it. */
+    if (self != NULL)
+        rcu_member_offline(&self->rcu);
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
     until.tv_sec += (time_t)(timeout_ms / 1000) + until.tv_nsec / 1000000000;
@@ -97,7 +111,7 @@ gyre_world_stop(struct world *world, struct participant *self,
     pthread_mutex_lock(&world->lock);
     world->stop_began_ns = gyre_clock_ns();
     /* seq_cst; pairs: tell_watchers(). Before we look at any state. */
-    __atomic_fetch_add(&world->attention, 1, __ATOMIC_SEQ_CST);
+    gyre_fetch_add_seq_cst(&world->attention, 1);
     /* seq_cst; pairs: world_wants_stop() */
     gyre_store_seq_cst(&world->stop_wanted, 1);
     for (part = gyre_load_relaxed(&world->participants); part != NULL;
@@ -110,12 +124,17 @@ gyre_world_stop(struct world *world, struct participant *self,
     while (!(stopped = hold_all(world, self)) && error != ETIMEDOUT)
         error = pthread_cond_timedwait(&world->changed, &world->lock, &until);
     world->stopped_ns = gyre_clock_ns();
-    __atomic_fetch_sub(&world->attention, 1, __ATOMIC_SEQ_CST);
+    /* seq_cst; pairs: tell_watchers(). Seen late it costs a wake-up. */
+    gyre_fetch_sub_seq_cst(&world->attention, 1);
     if (!stopped) {
         name_slowest(world, self, world->stopped_ns);
         let_go(world, self);
     }
     pthread_mutex_unlock(&world->lock);
+    if (self != NULL)
+        rcu_member_online(&self->rcu);
+    if (!stopped)
+        look_at_all(world);
     return stopped ? GYRE_OK : GYRE_ERR_TIMEOUT;
 }
 
@@ -125,6 +144,7 @@ gyre_world_resume(struct world *world)
     pthread_mutex_lock(&world->lock);
     let_go(world, NULL);
     pthread_mutex_unlock(&world->lock);
+    look_at_all(world);
 }
 
 void

@@ -98,11 +98,12 @@ gyre_slot_take(struct gyre_object *holder, struct gyre_slot *slot)
 }
 
 /* ---- shared forms: any thread that can reach the holder, at any time ----
- * A holder used by these takes no unlocked plain writer. What they store is
- * PUBLISHED first. */
+ * What they store is PUBLISHED first, so that it can be taken without a lock;
+ * a slot used by these is filled by these alone, from its first reference
+ * on. (A slot filled by a plain form is named and fatal.) */
 
-/* Take a reference, or NULL when the slot is empty. May wait for the
- * holder's lock, so it may be a safepoint: it ends borrows. */
+/* Take a reference, or NULL when the slot is empty. Lock-free; no
+ * safepoint. */
 GYRE_API struct gyre_object *gyre_slot_get_shared(struct gyre_object *holder,
                                                   struct gyre_slot *slot);
 /* Store with a reference of its own. */

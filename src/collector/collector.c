@@ -61,7 +61,8 @@ gyre_collector_lock(struct mutator *self)
         pthread_mutex_lock(&collector->lock);
         gyre_return_from_wait(self);
     }
-    collector->holder = self;
+    /* relaxed: who forks asks whether it is itself */
+    gyre_store_relaxed(&collector->holder, self);
     return true;
 }
 
@@ -69,7 +70,7 @@ void
 gyre_collector_unlock(struct mutator *self)
 {
     struct collector *collector = &self->fast.heap->collector;
-    collector->holder = NULL;
+    gyre_store_relaxed(&collector->holder, (struct mutator *)NULL);
     pthread_mutex_unlock(&collector->lock);
 }
 

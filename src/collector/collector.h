@@ -43,7 +43,7 @@ word0_with_stamp(uint64_t word0, unsigned stamp)
  * taken while detached, and held across stops. */
 struct collector {
     pthread_mutex_t lock;
-    struct mutator *holder; /* under lock: who has it */
+    struct mutator *holder; /* who has it; atomic */
     unsigned birth_stamp;   /* in a stop */
 
     /* atomic */

@@ -4,6 +4,7 @@
  *   entry   the set is garbage
  *   exit    a try_incref on a member fails, a decrement to zero does not
  *           free it; callbacks are due
+ *   fails   GYRE_ERR_NOMEM, the garbage list can't grow: nothing is freed
  * Design: docs/design/cycle.md .cycle.commit, docs/design/weakref.md .weak */
 #include "cycle.h"
 
@@ -62,17 +63,17 @@ make_dying(struct gyre_object *obj)
     gyre_store_relaxed(&obj->rc_local, GYRE_RC_NOBODY);
 }
 
-void
+enum gyre_status
 gyre_phase_commit(struct cycle *cycle)
 {
     if (must_save(cycle) && !save_garbage(cycle)) {
         gyre_prove_give_up(cycle);
-        return;
+        return GYRE_ERR_NOMEM;
     }
     /* When no member could be named without a counted reference, and no
      * `clear` will decrement one, nobody ever looks at their headers again. */
     if (!cycle->lists_set)
-        return;
+        return GYRE_OK;
     cycle->members = cycle->set.count;
     for (size_t i = 0; i < cycle->set.count; i++) {
         struct gyre_object *obj = cycle->set.items[i];
@@ -81,4 +82,5 @@ gyre_phase_commit(struct cycle *cycle)
         if (weak)
             gyre_weak_clear(cycle->self, obj, true);
     }
+    return GYRE_OK;
 }

@@ -92,16 +92,23 @@ stop_drained(struct cycle *cycle)
 
 /* The set is proved and nothing has to be asked of it any more: give it up.
  * World stopped on entry, running on return. */
-static void
+static enum gyre_status
 finish(struct cycle *cycle)
 {
-    gyre_phase_commit(cycle);
-    gyre_generation_forget_set(cycle);
+    enum gyre_status status = gyre_phase_commit(cycle);
+    if (status == GYRE_OK) {
+        gyre_generation_forget_set(cycle);
+    } else {
+        gyre_generation_recall(cycle);
+        gyre_fetch_add_relaxed(&cycle->heap->collector.abandoned, 1);
+    }
     resume(cycle);
-    gyre_phase_reclaim(cycle);
+    if (status == GYRE_OK)
+        gyre_phase_reclaim(cycle);
+    return status;
 }
 
-static void
+static enum gyre_status
 finish_with_finalizers(struct cycle *cycle)
 {
     enum gyre_status status;
@@ -114,16 +121,17 @@ finish_with_finalizers(struct cycle *cycle)
     if (status == GYRE_OK) {
         status = gyre_phase_prove(cycle);
         if (status == GYRE_OK) {
-            finish(cycle);
-            return;
+            return finish(cycle);
         }
         gyre_prove_give_up(cycle);
+        gyre_generation_recall(cycle);
         resume(cycle);
     }
     /* Nothing was committed: what is garbage is found by the next cycle. A
      * member that stays armed, because the world would not stop, is slower
      * to count until a later cycle arms it anew, and no less exact. */
     gyre_fetch_add_relaxed(&cycle->heap->collector.abandoned, 1);
+    return status;
 }
 
 static enum gyre_status
@@ -138,12 +146,13 @@ run_phases(struct cycle *cycle)
     if (status == GYRE_OK)
         status = gyre_phase_arm(cycle);
     if (status != GYRE_OK) {
+        gyre_generation_recall(cycle);
         resume(cycle);
         gyre_fetch_add_relaxed(&cycle->heap->collector.abandoned, 1);
     } else if (cycle->finalizable.count > 0) {
-        finish_with_finalizers(cycle);
+        status = finish_with_finalizers(cycle);
     } else {
-        finish(cycle);
+        status = finish(cycle);
     }
     gyre_phase_close(cycle);
     return status;

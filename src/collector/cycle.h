@@ -96,14 +96,6 @@ cycle_is_member(const struct gyre_object *obj)
     return word != NULL && (*word & (GC_LIVE | GC_CANDIDATE)) == GC_CANDIDATE;
 }
 
-/* Words in a page's table: what was `fresh` at OPEN. The owner may hand out
- * more of the page meanwhile. */
-static inline uint32_t
-cycle_table_words(const struct page *page)
-{
-    return page->gc[-1];
-}
-
 /* The phases, one file each; NOMEM abandons the cycle with the heap intact. */
 enum gyre_status gyre_phase_open(struct cycle *cycle);
 enum gyre_status gyre_phase_suspect(struct cycle *cycle);
@@ -114,7 +106,7 @@ enum gyre_status gyre_phase_prove(struct cycle *cycle);
 void gyre_prove_disarm(struct cycle *cycle, struct gyre_object *obj);
 /* The set can't be committed: its members are anybody's again. In a stop. */
 void gyre_prove_give_up(struct cycle *cycle);
-void gyre_phase_commit(struct cycle *cycle);
+enum gyre_status gyre_phase_commit(struct cycle *cycle);
 void gyre_phase_reclaim(struct cycle *cycle);
 void gyre_phase_close(struct cycle *cycle);
 
@@ -134,6 +126,9 @@ void gyre_generation_forget(struct cycle *cycle, struct page *page);
 /* In a stop: the members are as good as freed; their pages no longer hold
  * the collected ages. */
 void gyre_generation_forget_set(struct cycle *cycle);
+/* In a stop: the cycle is abandoned half-way; its pages know again which ages
+ * they hold, survivors that have aged already and garbage that stays. */
+void gyre_generation_recall(struct cycle *cycle);
 
 /* Call `edge` for each edge of `obj`. */
 void gyre_cycle_trace(struct gyre_object *obj, const struct gyre_type *type,

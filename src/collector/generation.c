@@ -35,11 +35,11 @@ void
 gyre_generation_forget(struct cycle *cycle, struct page *page)
 {
     uint8_t *stamps = &segment_of(page)->stamps[page_index(page)];
-    *stamps &= (uint8_t)(~cycle->stamps | 1u << cycle->next_age);
-    /* Births go on in a current page, and with an age of this cycle's when
-     * the birth stamp could not move on. */
-    if (page->state == PAGE_CURRENT)
-        *stamps |= (uint8_t)(1u << cycle->heap->collector.birth_stamp);
+    /* Births go on, and with an age of this cycle's when the birth stamp
+     * could not move on: in this page too, since OPEN. */
+    uint32_t kept = 1u << cycle->next_age |
+                    1u << cycle->heap->collector.birth_stamp;
+    *stamps &= (uint8_t)(~cycle->stamps | kept);
 }
 
 void
@@ -51,6 +51,26 @@ gyre_generation_forget_set(struct cycle *cycle)
         if (page != last)
             gyre_generation_forget(cycle, page);
         last = page;
+    }
+}
+
+void
+gyre_generation_recall(struct cycle *cycle)
+{
+    for (size_t k = 0; k < cycle->pages.count; k++) {
+        struct page *page = cycle->pages.items[k];
+        unsigned char *block = page->blocks;
+        uint32_t seen = 0;
+        for (uint32_t i = 0; i < page->fresh; i++) {
+            const struct gyre_object *obj = (const struct gyre_object *)block;
+            uint64_t word0 = gyre_load_relaxed(&obj->word0);
+            if (word0_is_object(word0))
+                seen |= 1u << word0_stamp(word0);
+            block += page->fast.block_size;
+        }
+        if (page->state == PAGE_CURRENT)
+            seen |= 1u << cycle->heap->collector.birth_stamp;
+        segment_of(page)->stamps[page_index(page)] = (uint8_t)seen;
     }
 }
 

@@ -49,11 +49,13 @@ has_objects(const struct page *page)
            page->state != PAGE_INTERIOR && page->state != PAGE_RETIRING;
 }
 
-/* One word more than blocks, for their number, and whole cache lines. */
+/* A word for every block there may ever be: what is handed out while the
+ * cycle is open is no candidate, but may be the target of an edge. Whole
+ * cache lines; untouched ones cost nothing. */
 static size_t
 table_words(const struct page *page)
 {
-    return (page->fresh + 16) & ~(size_t)15;
+    return (page->capacity + 15) & ~(size_t)15;
 }
 
 static bool
@@ -140,8 +142,7 @@ gyre_phase_open(struct cycle *cycle)
     table = cycle->tables;
     for (size_t i = 0; i < cycle->pages.count; i++) {
         struct page *page = cycle->pages.items[i];
-        table[0] = page->fresh;
-        give_table(page, table + 1);
+        give_table(page, table);
         table += table_words(page);
     }
     gyre_memory_pin(cycle->heap);

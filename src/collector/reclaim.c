@@ -89,8 +89,7 @@ static void
 reclaim_page(struct gyre_thread *self, struct page *page)
 {
     struct free_batch batch = {.count = 0};
-    uint32_t words = cycle_table_words(page);
-    for (uint32_t i = 0; i < words; i++)
+    for (uint32_t i = 0; i < page->capacity; i++)
         if ((page->gc[i] & (GC_LIVE | GC_CANDIDATE)) == GC_CANDIDATE)
             reclaim_object(
                 self, &batch, page,

@@ -26,7 +26,7 @@ gyre_array_reserve(struct gyre_object *holder, struct gyre_array *array,
         memcpy(buffer->items, old->items,
                array->size * sizeof(struct gyre_slot));
     }
-    /* release; pairs: gyre_heap_walk(), suspect_object(). Capacity and items
+    /* release; pairs: OBJECT_EACH_SLOT(). Capacity and items
      * are visible to who loads the buffer. */
     gyre_store_release(&array->buffer, buffer);
     if (old != NULL)
@@ -72,7 +72,7 @@ gyre_array_clear(struct gyre_object *holder, struct gyre_array *array)
     size_t size = array->size;
     gyre_touch(holder);
     array->size = 0;
-    /* release; pairs: suspect_object() */
+    /* release; pairs: OBJECT_EACH_SLOT() */
     gyre_store_release(&array->buffer, NULL);
     for (size_t i = 0; i < size; i++)
         if (old->items[i].ref != NULL)

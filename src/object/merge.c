@@ -292,6 +292,7 @@ void
 gyre_merge_drain_all(struct mutator *self)
 {
     struct participant *part;
+again:
     /* acquire; pairs: list_participant() */
     for (part = gyre_load_acquire(&self->fast.heap->world.participants);
          part != NULL; part = part->next) {
@@ -302,6 +303,9 @@ gyre_merge_drain_all(struct mutator *self)
             !gyre_cascade_is_empty(other))
             gyre_cascade_take_over(self, other);
     }
+    /* Linking the dead may have given up, and so queued, one more. */
+    if (self->object.staging != NULL)
+        goto again;
 }
 
 static void

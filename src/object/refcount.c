@@ -62,6 +62,8 @@ incref_armed(struct gyre_object *obj)
         &obj->rc_shared, &shared,
         (shared & ~(uint32_t)GYRE_RC_IS_ARMED) + GYRE_RC_SHARED_UNIT))
         ;
+    if (gyre_rc_shared_count(shared) >= RC_SATURATED - 1)
+        saturate(obj);
 }
 
 void

@@ -62,9 +62,9 @@ gyre_slot_set_shared(struct gyre_object *holder, struct gyre_slot *slot,
         gyre_decref(old);
 }
 
-/* One try without a lock. False: the slot changed under us. */
+/* One try. False: the slot changed under us. */
 static bool
-get_unlocked(struct gyre_slot *slot, struct gyre_object **out)
+try_get(struct gyre_slot *slot, struct gyre_object **out)
 {
     /* acquire; pairs: gyre_slot_exchange_shared() */
     struct gyre_object *ref = gyre_load_acquire(&slot->ref);
@@ -82,15 +82,32 @@ get_unlocked(struct gyre_slot *slot, struct gyre_object **out)
     return false;
 }
 
+/* So many misses in a row are hardly other threads' writes. */
+#define MISSES_SUSPICIOUS 100000
+
+static void
+check_published(const struct gyre_object *holder, struct gyre_slot *slot,
+                const struct gyre_object *ref)
+{
+    const uint32_t nameable = GYRE_RC_PUBLISHED | GYRE_RC_WEAK;
+    GYRE_CHECK(gyre_load_relaxed(&slot->ref) != ref ||
+                   (gyre_load_relaxed(&ref->rc_shared) & nameable) != 0,
+               "gyre_slot_get_shared: a slot of the %s object %p was filled "
+               "by a plain form",
+               gyre_type_of(holder)->name, (const void *)holder);
+}
+
 struct gyre_object *
 gyre_slot_get_shared(struct gyre_object *holder, struct gyre_slot *slot)
 {
     struct gyre_object *ref;
-    /* A miss means that a writer went past, so the readers as a whole lose
-     * only to progress made; no lock is needed for that, and writers take
-     * none that could keep them out. */
-    (void)holder;
-    while (!get_unlocked(slot, &ref))
-        ;
+    uint32_t misses = 0;
+    /* A miss means that a writer went past, so readers lose only to progress
+     * made by others; no lock is needed for that. What is never PUBLISHED
+     * would be missed for ever: it was stored by a plain form. */
+    while (!try_get(slot, &ref)) {
+        if (++misses > MISSES_SUSPICIOUS)
+            check_published(holder, slot, ref);
+    }
     return ref;
 }

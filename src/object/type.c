@@ -98,20 +98,29 @@ gyre_type_ready(struct gyre_type *type)
     /* gyre_new_sized() clears with the size its caller knows at compile
      * time, so a type's size decides the class and nothing else may. */
     bool large = type->size > GYRE_SMALL_MAX || type->item_size != 0;
-    type->alloc_index =
+    uint32_t alloc_index =
         large ? GYRE_ALLOC_SLOWLY
               : gyre_alloc_index(tracked ? GYRE_PAGE_CONTAINER
                                          : GYRE_PAGE_LEAF,
                                  gyre_size_class(type->size));
-    type->run_slots = slot_run(type);
-    type->first_slot = type->run_slots > 0 ? type->slots[0] : 0;
-    if (type->run_slots == type->slot_count && !type->item_slot &&
+    uint32_t run_slots = slot_run(type);
+    uint32_t first_slot = run_slots > 0 ? type->slots[0] : 0;
+    if (run_slots == type->slot_count && !type->item_slot &&
         type->array_count == 0 && type->trace == NULL && type->clear == NULL)
         traits |= TYPE_RUN;
-    type->header = (uintptr_t)type;
+    uintptr_t header = (uintptr_t)type;
     if (tracked && !(type->flags & GYRE_TYPE_TRACK_LATE))
-        type->header |= (uintptr_t)GYRE_WORD0_TRACKED;
+        header |= (uintptr_t)GYRE_WORD0_TRACKED;
+    /* Nothing changed: other threads may be making objects of it. */
+    if (type->header == header && type->traits == traits &&
+        type->alloc_index == alloc_index && type->run_slots == run_slots &&
+        type->first_slot == first_slot)
+        return GYRE_OK;
+    type->header = header;
     type->traits = traits;
+    type->alloc_index = alloc_index;
+    type->run_slots = run_slots;
+    type->first_slot = first_slot;
     return GYRE_OK;
 }
 

@@ -89,8 +89,9 @@ weakref_dealloc(struct gyre_object *obj)
     struct gyre_weakref *ref = (struct gyre_weakref *)obj;
     struct gyre_heap *heap = gyre_self->heap;
     struct weak_shard *shard;
-    /* relaxed: its address only, to find the lock; read again under it */
-    struct gyre_object *target = gyre_load_relaxed(&ref->target);
+    /* acquire; pairs: gyre_weak_clear(). NULL: nobody else touches this any
+     * more. Else an address only, to find the lock; read again under it. */
+    struct gyre_object *target = gyre_load_acquire(&ref->target);
     if (target == NULL)
         return;
     shard = shard_of(heap, target);
@@ -116,16 +117,18 @@ gyre_weak_clear(struct mutator *self, struct gyre_object *obj, bool callbacks)
         }
         *at = ref->next;
         shard->entries--;
-        GYRE_YIELD_POINT("weak clear");
-        /* release; pairs: gyre_weakref_get(). Before the block can be freed:
-         * a reader that still takes a reference finds its source changed. */
-        gyre_store_release(&ref->target, NULL);
         /* One with a callback is PUBLISHED, so it can be held here although
          * its last counted reference may be going at this moment. */
         if (ref->callback != NULL && callbacks && gyre_try_incref(&ref->head)) {
             ref->due = self->object.callbacks;
             self->object.callbacks = &ref->head;
         }
+        GYRE_YIELD_POINT("weak clear");
+        /* release; pairs: gyre_weakref_get(), weakref_dealloc(). Before the
+         * block can be freed: a reader that still takes a reference finds its
+         * source changed. And last: a dying weak reference that finds NULL
+         * here does not wait for us. */
+        gyre_store_release(&ref->target, NULL);
     }
     pthread_mutex_unlock(&shard->lock);
     if (self->object.callbacks != NULL)
