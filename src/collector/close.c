@@ -7,10 +7,13 @@ take_tables(struct cycle *cycle)
 {
     for (size_t i = 0; i < cycle->pages.count; i++) {
         struct page *page = cycle->pages.items[i];
-        for (unsigned k = 0; k < page->span_pages || k == 0; k++)
+        struct cycle_page *compact = cycle_page_of(page->blocks);
+        for (unsigned k = 0; k < page->span_pages || k == 0; k++) {
             ((struct page *)((char *)page +
                              (size_t)k * GYRE_PAGE_RECORD_BYTES))
                 ->gc = NULL;
+            compact[k] = (struct cycle_page){0, 0};
+        }
     }
     if (cycle->tables != NULL)
         gyre_memory_table_delete(cycle->heap, cycle->tables,

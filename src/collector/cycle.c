@@ -175,7 +175,6 @@ gyre_cycle_run(struct mutator *self, enum gyre_generation generation,
     status = run_phases(&cycle);
     if (status == GYRE_OK)
         gyre_generation_collected(heap, generation, cycle.survivors);
-    table_free(&cycle, &cycle.segments);
     table_free(&cycle, &cycle.pages);
     table_free(&cycle, &cycle.marks);
     table_free(&cycle, &cycle.garbage_pages);

@@ -45,7 +45,6 @@ struct cycle {
     bool automatic;           /* nobody waits for it to be thorough */
     uint32_t stamps;          /* ages of the candidates */
     struct cycle_table pages; /* struct page *, those with candidates */
-    struct cycle_table segments; /* struct segment *, by address */
     uint32_t *tables;         /* all side tables, one mapping */
     size_t table_words;
     struct cycle_table marks; /* SUSPECT's stack: live, not yet traced */
@@ -57,9 +56,9 @@ struct cycle {
      * have finalizers, be weakly referenced, shared, unclearable. Else their
      * side-table words are all there is to know. */
     bool lists_set;
-    /* Where SUSPECT's sweep is: what is marked beyond it is traced when the
-     * sweep gets there, what lies before it goes on `marks`. */
-    const struct gyre_object *cursor;
+    /* The word that SUSPECT's sweep is at: what is marked beyond it is traced
+     * when the sweep gets there, what lies before it goes on `marks`. */
+    const uint32_t *cursor;
     unsigned next_age;        /* survivors' */
     uint32_t traits;          /* of all candidates' types, together */
     uint32_t flags;           /* rc_shared of what is not held, together */
@@ -79,6 +78,38 @@ cycle_table_push(struct cycle *cycle, struct cycle_table *table, void *item)
     return true;
 }
 
+/* What an edge has to know of the page it points into, in 8 bytes, so that
+ * those of a whole heap stay in the first caches: a page's record has 128, and
+ * records lie alike in every segment, so that they crowd each other out.
+ * All 0 between collections. They lie behind the records in page 0, shifted
+ * by the segment's number for the caches' sake. */
+struct cycle_page {
+    uint32_t base; /* place in `tables` plus one; CYCLE_PAGE_ASK; 0: none */
+    uint32_t reciprocal;
+};
+/* A page of a span, or a place too high for 32 bits: ask the page's record. */
+#define CYCLE_PAGE_ASK UINT32_MAX
+
+#define CYCLE_PAGES                                                     \
+    (GYRE_SEGMENT_RECORDS + GYRE_SEGMENT_PAGES * GYRE_PAGE_RECORD_BYTES)
+#define CYCLE_PAGES_BYTES (GYRE_SEGMENT_PAGES * sizeof(struct cycle_page))
+GYRE_STATIC_ASSERT(CYCLE_PAGES + GYRE_SEGMENT_PAGES * CYCLE_PAGES_BYTES <=
+                       GYRE_PAGE_BYTES,
+                   "they fit in page 0, which has no blocks");
+
+static inline struct cycle_page *
+cycle_page_of(const void *block)
+{
+    uintptr_t address = (uintptr_t)block;
+    uintptr_t segment = address & ~(uintptr_t)(GYRE_SEGMENT_BYTES - 1);
+    uintptr_t shift =
+        (address >> GYRE_SEGMENT_SHIFT) & (GYRE_SEGMENT_PAGES - 1);
+    uintptr_t index = (address >> GYRE_PAGE_SHIFT) & (GYRE_SEGMENT_PAGES - 1);
+    return (struct cycle_page *)(segment + CYCLE_PAGES +
+                                 shift * CYCLE_PAGES_BYTES) +
+           index;
+}
+
 /* The side-table word of a block, or NULL: not on a page with candidates. */
 static inline uint32_t *
 cycle_word(const struct gyre_object *obj)
@@ -87,6 +118,17 @@ cycle_word(const struct gyre_object *obj)
     if (page->gc == NULL)
         return NULL;
     return &page->gc[page_block_index(page, obj)];
+}
+
+/* The same, by the compact way; `tables` is the cycle's. */
+static inline uint32_t *
+cycle_word_in(uint32_t *tables, const struct gyre_object *obj)
+{
+    struct cycle_page page = *cycle_page_of(obj);
+    uint64_t granule = ((uintptr_t)obj & (GYRE_PAGE_BYTES - 1)) >> 4;
+    if (GYRE_UNLIKELY(page.base - 1 >= CYCLE_PAGE_ASK - 1))
+        return page.base == 0 ? NULL : cycle_word(obj);
+    return tables + (page.base - 1) + ((granule * page.reciprocal) >> 31);
 }
 
 static inline bool
@@ -111,7 +153,7 @@ void gyre_phase_reclaim(struct cycle *cycle);
 void gyre_phase_close(struct cycle *cycle);
 
 /* SUSPECT's parts, which PROVE uses on the set alone. */
-void gyre_suspect_count_edges(struct gyre_object *obj);
+void gyre_suspect_count_edges(struct cycle *cycle, struct gyre_object *obj);
 bool gyre_suspect_mark_live(struct cycle *cycle, struct gyre_object *obj);
 /* References that no candidate's slot explains. Fatal in checking builds when
  * slots explain more than there are. */

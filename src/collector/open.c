@@ -7,8 +7,6 @@
  * Design: docs/design/cycle.md .cycle.stamp */
 #include "cycle.h"
 
-#include <stdlib.h>
-
 static uint32_t
 stamps_of(enum gyre_generation generation)
 {
@@ -18,27 +16,6 @@ stamps_of(enum gyre_generation generation)
     if (generation >= GYRE_GEN_OLD)
         stamps |= 1u << STAMP_OLD;
     return stamps;
-}
-
-static int
-by_address(const void *a, const void *b)
-{
-    uintptr_t left = *(const uintptr_t *)a, right = *(const uintptr_t *)b;
-    return left < right ? -1 : left > right;
-}
-
-/* In order of address, which SUSPECT's sweep follows. */
-static bool
-list_segments(struct cycle *cycle)
-{
-    struct segment *segment = cycle->heap->memory.segments;
-    for (; segment != NULL; segment = segment->next)
-        if (!cycle_table_push(cycle, &cycle->segments, segment))
-            return false;
-    if (cycle->segments.count > 1)
-        qsort(cycle->segments.items, cycle->segments.count,
-              sizeof(void *), by_address);
-    return true;
 }
 
 /* Containers, that is. */
@@ -77,9 +54,15 @@ list_pages_of(struct cycle *cycle, struct segment *segment)
 /* Every page of a span finds the table, so that an edge needs one look at
  * the record of the page it points to. */
 static void
-give_table(struct page *page, uint32_t *table)
+give_table(struct cycle *cycle, struct page *page, uint32_t *table)
 {
+    struct cycle_page *compact = cycle_page_of(page->blocks);
+    size_t base = (size_t)(table - cycle->tables) + 1;
     page->gc = table;
+    compact->base = CYCLE_PAGE_ASK;
+    if (page->span_pages == 1 && page->reciprocal != 0 &&
+        base < CYCLE_PAGE_ASK)
+        *compact = (struct cycle_page){(uint32_t)base, page->reciprocal};
     for (unsigned i = 1; i < page->span_pages; i++) {
         struct page *interior =
             (struct page *)((char *)page +
@@ -87,6 +70,7 @@ give_table(struct page *page, uint32_t *table)
         interior->gc = table;
         interior->blocks = page->blocks;
         interior->reciprocal = page->reciprocal;
+        compact[i].base = CYCLE_PAGE_ASK;
     }
 }
 
@@ -124,14 +108,18 @@ move_birth_stamp(struct cycle *cycle)
 enum gyre_status
 gyre_phase_open(struct cycle *cycle)
 {
+    struct segment *segment = cycle->heap->memory.segments;
     uint32_t *table;
     cycle->stamps = stamps_of(cycle->generation);
     cycle->next_age =
         cycle->generation == GYRE_GEN_YOUNG ? STAMP_MIDDLE : STAMP_OLD;
-    if (!list_segments(cycle))
-        return GYRE_ERR_NOMEM;
-    for (size_t i = 0; i < cycle->segments.count; i++)
-        if (!list_pages_of(cycle, cycle->segments.items[i]))
+    /* The oldest first, which is the order they were filled in: what a sweep
+     * in that order marks lies ahead of it, as a rule. By address it would
+     * not: the system maps downwards. */
+    while (segment != NULL && segment->next != NULL)
+        segment = segment->next;
+    for (; segment != NULL; segment = segment->prev)
+        if (!list_pages_of(cycle, segment))
             return GYRE_ERR_NOMEM;
     if (cycle->table_words > 0) {
         cycle->tables = gyre_memory_table_new(
@@ -142,7 +130,7 @@ gyre_phase_open(struct cycle *cycle)
     table = cycle->tables;
     for (size_t i = 0; i < cycle->pages.count; i++) {
         struct page *page = cycle->pages.items[i];
-        give_table(page, table);
+        give_table(cycle, page, table);
         table += table_words(page);
     }
     gyre_memory_pin(cycle->heap);

@@ -61,7 +61,7 @@ gyre_phase_prove(struct cycle *cycle)
     }
     cycle->set.count = kept;
     for (size_t i = 0; i < kept; i++)
-        gyre_suspect_count_edges(cycle->set.items[i]);
+        gyre_suspect_count_edges(cycle, cycle->set.items[i]);
     for (size_t i = 0; i < kept; i++) {
         struct gyre_object *obj = cycle->set.items[i];
         uint32_t word = *cycle_word(obj);

@@ -11,7 +11,15 @@
 
 #include "../fault.h"
 
-#define WINDOW 16 /* power of two */
+/* So many fetches are under way at most; a power of two. More than the
+ * processor can have is of no use. */
+#define WINDOW 32
+/* After so many words the sweep has all that its windows hold marked, lest it
+ * is past that before. */
+#define SETTLE_WORDS 256
+/* Bytes that the sweep fetches ahead: over the boundaries of the system's
+ * pages the processor does not do it by itself. */
+#define AHEAD 1024
 
 /* ---- edges of one object ---- */
 
@@ -41,6 +49,7 @@ same_page(const void *a, const void *b)
 
 /* Words to be counted up, fetched ahead. */
 struct count_window {
+    uint32_t *tables;
     uint32_t *words[WINDOW];
     unsigned at;
 };
@@ -56,7 +65,7 @@ static inline void
 window_count(struct count_window *window, struct gyre_object *target)
 {
     uint32_t **place = &window->words[window->at++ & (WINDOW - 1)];
-    uint32_t *word = cycle_word(target);
+    uint32_t *word = cycle_word_in(window->tables, target);
     if (word == NULL)
         return;
     __builtin_prefetch(word, 1);
@@ -105,9 +114,9 @@ window_count_object(struct count_window *window, const struct page *page,
 }
 
 void
-gyre_suspect_count_edges(struct gyre_object *obj)
+gyre_suspect_count_edges(struct cycle *cycle, struct gyre_object *obj)
 {
-    struct count_window window = {{NULL}, 0};
+    struct count_window window = {.tables = cycle->tables};
     window_count_object(&window, page_of(obj), obj, gyre_type_of(obj));
     window_flush(&window);
 }
@@ -134,6 +143,7 @@ count_page(struct cycle *cycle, struct page *page,
         struct gyre_object *obj = (struct gyre_object *)block;
         uint64_t word0 = gyre_load_relaxed(&obj->word0);
         const struct gyre_type *type;
+        __builtin_prefetch(block + AHEAD);
         if (!is_collected(cycle, obj, word0))
             continue;
         if (GYRE_UNLIKELY(!(word0 & GYRE_WORD0_TRACKED))) {
@@ -175,11 +185,18 @@ gyre_suspect_is_held(const struct gyre_object *obj, uint32_t word)
     return count != edges;
 }
 
+/* An object to mark, and its word. */
+struct target {
+    struct gyre_object *obj; /* NULL: none */
+    uint32_t *word;
+};
+
 /* What marking fetches ahead: targets whose table word, then objects whose
  * slots are on their way to the cache. */
 struct mark_window {
     struct cycle *cycle;
-    struct gyre_object *targets[WINDOW], *objects[WINDOW];
+    struct target targets[WINDOW];
+    struct gyre_object *objects[WINDOW];
     unsigned target_at, object_at;
     unsigned objects_waiting;
     bool ok;
@@ -195,7 +212,7 @@ mark_target(struct mark_window *window, struct gyre_object *obj,
     if ((*word & (GC_LIVE | GC_CANDIDATE)) != GC_CANDIDATE)
         return;
     *word |= GC_LIVE;
-    if (obj <= cycle->cursor &&
+    if (word <= cycle->cursor &&
         !cycle_table_push(cycle, &cycle->marks, obj))
         window->ok = false;
 }
@@ -203,15 +220,15 @@ mark_target(struct mark_window *window, struct gyre_object *obj,
 static inline void
 window_mark(struct mark_window *window, struct gyre_object *target)
 {
-    struct gyre_object **place;
-    uint32_t *word = cycle_word(target);
+    struct target *place;
+    uint32_t *word = cycle_word_in(window->cycle->tables, target);
     if (word == NULL)
         return;
     __builtin_prefetch(word, 1);
     place = &window->targets[window->target_at++ & (WINDOW - 1)];
-    if (*place != NULL)
-        mark_target(window, *place, cycle_word(*place));
-    *place = target;
+    if (place->obj != NULL)
+        mark_target(window, place->obj, place->word);
+    *place = (struct target){target, word};
 }
 
 static void
@@ -255,10 +272,10 @@ static void
 mark_flush_targets(struct mark_window *window)
 {
     for (unsigned i = 0; i < WINDOW; i++) {
-        struct gyre_object *target = window->targets[i];
-        window->targets[i] = NULL;
-        if (target != NULL)
-            mark_target(window, target, cycle_word(target));
+        struct target target = window->targets[i];
+        window->targets[i].obj = NULL;
+        if (target.obj != NULL)
+            mark_target(window, target.obj, target.word);
     }
 }
 
@@ -269,9 +286,9 @@ mark_all(struct mark_window *window)
     struct cycle_table *marks = &window->cycle->marks;
     while (window->ok) {
         struct gyre_object **place, *obj;
-        if (marks->count == 0) {
+        if (marks->count == 0 && window->objects_waiting == 0) {
             mark_flush_targets(window);
-            if (marks->count == 0 && window->objects_waiting == 0)
+            if (marks->count == 0)
                 break;
         }
         place = &window->objects[window->object_at++ & (WINDOW - 1)];
@@ -280,6 +297,7 @@ mark_all(struct mark_window *window)
         if (marks->count > 0) {
             *place = marks->items[--marks->count];
             __builtin_prefetch(*place, 1);
+            __builtin_prefetch((char *)*place + 40); /* the next line too */
             window->objects_waiting++;
         }
         if (obj != NULL) {
@@ -307,10 +325,14 @@ mark_page(struct cycle *cycle, struct page *page, struct mark_window *window)
     uint32_t flags = 0;
     for (uint32_t i = 0; i < page->fresh; i++, block += step) {
         struct gyre_object *obj = (struct gyre_object *)block;
-        uint32_t word = page->gc[i];
+        uint32_t word;
+        if (i % SETTLE_WORDS == 0 && !mark_all(window))
+            return false;
+        word = page->gc[i];
         if (!(word & GC_CANDIDATE))
             continue;
-        cycle->cursor = obj;
+        cycle->cursor = &page->gc[i];
+        __builtin_prefetch(block + AHEAD, 1);
         /* marked: by an edge from before, and not traced then */
         if (!(word & GC_LIVE)) {
             if (!gyre_suspect_is_held(obj, word)) {
@@ -393,7 +415,7 @@ gyre_suspect_compact(struct cycle *cycle)
 enum gyre_status
 gyre_phase_suspect(struct cycle *cycle)
 {
-    struct count_window counting = {{NULL}, 0};
+    struct count_window counting = {.tables = cycle->tables};
     struct mark_window marking = {.cycle = cycle, .ok = true};
     for (size_t i = 0; i < cycle->pages.count; i++)
         count_page(cycle, cycle->pages.items[i], &counting);
@@ -404,7 +426,7 @@ gyre_phase_suspect(struct cycle *cycle)
     if (!mark_all(&marking))
         return GYRE_ERR_NOMEM;
     /* The sweep is over: what is marked later comes off the stack. */
-    cycle->cursor = (const struct gyre_object *)UINTPTR_MAX;
+    cycle->cursor = (const uint32_t *)UINTPTR_MAX;
     cycle->lists_set = must_list(cycle);
     for (size_t i = 0; i < cycle->pages.count; i++)
         if (!gather_page(cycle, cycle->pages.items[i]))

@@ -40,6 +40,8 @@ gyre_memory_table_new(struct gyre_heap *heap, size_t bytes)
     table = gyre_os_map(heap, table_bytes(bytes));
     if (table == NULL && gyre_segment_trim(heap))
         table = gyre_os_map(heap, table_bytes(bytes));
+    if (table != NULL && bytes >= OS_HUGE_PAGE_BYTES)
+        gyre_os_prefer_huge(table, table_bytes(bytes));
     return table;
 }
 

@@ -142,3 +142,14 @@ gyre_os_purge(void *address, size_t bytes)
 {
     madvise(address, bytes, MADV_DONTNEED);
 }
+
+void
+gyre_os_prefer_huge(void *address, size_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+    madvise(address, bytes, MADV_HUGEPAGE);
+#else
+    (void)address;
+    (void)bytes;
+#endif
+}

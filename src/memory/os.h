@@ -17,6 +17,10 @@ void gyre_os_unmap(struct gyre_heap *heap, void *address, size_t bytes);
 /* For tests: of the mapping calls to come, of any heap, `after` succeed if
  * they can, and the `count` that follow fail as if the system said no. */
 void gyre_os_inject_failures(uint32_t after, uint32_t count);
+/* Ask for the system's large pages, for a mapping that will be used at random
+ * and whole. A hint: without effect where there are none. */
+#define OS_HUGE_PAGE_BYTES (UINT64_C(2) << 20)
+void gyre_os_prefer_huge(void *address, size_t bytes);
 /* Give the memory back and keep the addresses, which then read as zero. */
 void gyre_os_purge(void *address, size_t bytes);
 

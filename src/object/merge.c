@@ -30,13 +30,37 @@ without_queue(uint32_t shared, int32_t local_count, int32_t *count)
     return rc_shared_of(*count, flags | GYRE_RC_MERGED);
 }
 
+/* The plain case of a hand-over: the queue's reference is the last, and
+ * nobody finds the object without one, so its word has no other writer left
+ * and no exchange is needed, as in .rc.zero. */
+static inline bool
+merge_last(struct mutator *worker, struct gyre_object *obj, uint32_t shared,
+           int32_t local_count, bool bury)
+{
+    const uint32_t found = GYRE_RC_WEAK | GYRE_RC_PUBLISHED | GYRE_RC_DYING;
+    if (FAULT(FAULT_MERGE_ORDER) ||
+        gyre_rc_shared_count(shared) + local_count != 1 ||
+        (shared & found) != 0 ||
+        (gyre_type_of(obj)->traits & TYPE_FINALIZES) != 0)
+        return false;
+    /* relaxed: nobody refers to it; a stale reader must find it dead */
+    gyre_store_relaxed((gyre_rc_word *)&obj->rc_local, RC_DEAD_WORD);
+    if (bury)
+        gyre_cascade_push(worker, obj);
+    else
+        gyre_cascade_defer(worker, obj);
+    return true;
+}
+
 /* Merge `obj`, which was popped from its owner's queue, or whose entry was
  * lost. The caller speaks for the owner; what dies goes to `worker`. */
 static void
-merge_halves(struct mutator *worker, struct gyre_object *obj)
+merge_halves(struct mutator *worker, struct gyre_object *obj, bool bury)
 {
     uint32_t local = gyre_load_relaxed(&obj->rc_local);
-    uint32_t shared = gyre_load_relaxed(&obj->rc_shared);
+    /* acquire; pairs: gyre_decref_shared(). For merge_last(): what those did
+     * who gave their references up happened before the object dies. */
+    uint32_t shared = gyre_load_acquire(&obj->rc_shared);
     uint32_t next;
     int32_t local_count = 0, count;
     bool finalize = false, asked = false;
@@ -47,6 +71,8 @@ merge_halves(struct mutator *worker, struct gyre_object *obj)
      * then only the queue's reference goes (CPython issue 152276). */
     if (!(shared & GYRE_RC_MERGED) && rc_owner_is_thread(local)) {
         local_count = rc_local_count(local);
+        if (merge_last(worker, obj, shared, local_count, bury))
+            return;
         if (!FAULT(FAULT_MERGE_ORDER))
             /* release; pairs: gyre_decref_shared(). As in
              * give_up_ownership(): before the merged word can be seen. */
@@ -117,7 +143,7 @@ merge_chunks(struct mutator *worker, struct queue_chunk *chunk, bool bury)
         for (size_t i = 0; i < chunk->count; i++) {
             if (i + FETCH_AHEAD < chunk->count)
                 __builtin_prefetch(chunk->entries[i + FETCH_AHEAD], 1);
-            merge_halves(worker, chunk->entries[i]);
+            merge_halves(worker, chunk->entries[i], bury);
         }
         merged += chunk->count;
         chunk_done(worker, chunk);
@@ -327,7 +353,7 @@ find_lost_in_page(struct page *page, void *arg)
         if (shared & GYRE_RC_DEAD)
             gyre_cascade_defer(self, obj);
         else
-            merge_halves(self, obj);
+            merge_halves(self, obj, false);
     }
 }
 
