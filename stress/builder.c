@@ -19,8 +19,7 @@
 static bool
 is_mine(const struct worker *w, uint32_t node)
 {
-    return run.settings.copies ||
-           node / BLOCK % run.settings.threads == w->id;
+    return run.settings.copies || node / BLOCK % run.settings.threads == w->id;
 }
 
 static uint32_t *
@@ -134,8 +133,7 @@ take_roots(struct worker *w, const uint32_t *built)
         struct gyre_object *obj;
         if (!graph_is_synthetic(&run.graph, node))
             continue;
-        if (!run.settings.copies &&
-            turn++ % run.settings.threads != w->id)
+        if (!run.settings.copies && turn++ % run.settings.threads != w->id)
             continue;
         if (index == 0)
             continue;
@@ -168,9 +166,9 @@ share_holders(struct worker *w, const uint32_t *built)
             uint32_t content = oracle.slots[record->slots_at + i];
             /* what was stored plainly is stored again, so that gyre knows
              * that others may come for it */
-            gyre_slot_set_shared(
-                record->where, node_slot(record->where, i),
-                content == 0 ? NULL : record_of(content)->where);
+            gyre_slot_set_shared(record->where, node_slot(record->where, i),
+                                 content == 0 ? NULL
+                                              : record_of(content)->where);
             run.shared[run.shared_count++] =
                 (struct shadow_shared){index, i, content};
         }
@@ -243,8 +241,7 @@ builder_fill(struct worker *w, struct gyre_object *obj, uint32_t index,
     if (edges > most)
         edges = most;
     for (uint32_t i = 0; i < edges && w->handle_count > 0; i++) {
-        struct handle h =
-            w->handles[random_below(&w->random, w->handle_count)];
+        struct handle h = w->handles[random_below(&w->random, w->handle_count)];
         if (array || shadow[i] == 0)
             link_edge(w, obj, index, i, h, (to[i] & GRAPH_EDGE_WEAK) != 0);
     }

@@ -44,8 +44,7 @@ static const struct argp_option argp_options[] = {
     {"seed", OPTION_SEED, "X", 0, "repeat the choices of another run", 0},
     {"mix", OPTION_MIX, "NAME", 0,
      "private, handover, shared, weak, finalize, cut, churn or all (all)", 0},
-    {"copies", OPTION_COPIES, NULL, 0, "a copy of the heap for each thread",
-     0},
+    {"copies", OPTION_COPIES, NULL, 0, "a copy of the heap for each thread", 0},
     {"verify", OPTION_VERIFY, NULL, 0,
      "compare every count and check every structure at quiescent points", 0},
     {"json", OPTION_JSON, NULL, 0, "print the report as one JSON object", 0},
@@ -65,8 +64,8 @@ number(struct argp_state *state, const char *text, uint64_t least,
     value = strtoull(text, &end, 0);
     if (errno != 0 || end == text || *end != '\0' || *text == '-' ||
         value < least || value > most)
-        argp_error(state, "%s: '%s' is not a number from %" PRIu64
-                          " to %" PRIu64,
+        argp_error(state,
+                   "%s: '%s' is not a number from %" PRIu64 " to %" PRIu64,
                    what, text, least, most);
     return value;
 }
@@ -111,8 +110,7 @@ parse(int key, char *arg, struct argp_state *state)
         set->options = arg;
         return 0;
     case OPTION_PATIENCE:
-        set->patience = (unsigned)number(state, arg, 1, 1u << 20,
-                                         "--patience");
+        set->patience = (unsigned)number(state, arg, 1, 1u << 20, "--patience");
         return 0;
     case ARGP_KEY_ARG:
         if (state->arg_num == 0 && strcmp(arg, "replay") != 0)
@@ -132,11 +130,15 @@ parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp argp = {
-    argp_options, parse, "replay HEAP",
+    argp_options,
+    parse,
+    "replay HEAP",
     "Build a V8 heap snapshot (.heapsnapshot or .gz) as gyre objects, let "
     "threads work on it, and compare with an oracle.\v"
     "Exit status: 0 clean, 1 failed, 2 wrong usage or input.",
-    NULL, NULL, NULL};
+    NULL,
+    NULL,
+    NULL};
 
 /* ---- a run ---- */
 

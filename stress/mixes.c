@@ -298,10 +298,9 @@ op_cycle(struct worker *w)
     if (run.container_count == 0)
         return;
     while (made < size) {
-        uint32_t node = run.containers[random_below(&w->random,
-                                                    run.container_count)];
-        struct node *obj =
-            node_new(&w->shares, node, w->id, &ring[made].index);
+        uint32_t node =
+            run.containers[random_below(&w->random, run.container_count)];
+        struct node *obj = node_new(&w->shares, node, w->id, &ring[made].index);
         if (obj == NULL)
             break;
         ring[made++].obj = &obj->head;
@@ -332,8 +331,7 @@ static bool
 pick_array(struct worker *w, struct pick *p)
 {
     for (unsigned tries = 0; tries < 8 && w->anchor_count > 0; tries++) {
-        struct handle h =
-            w->anchors[random_below(&w->random, w->anchor_count)];
+        struct handle h = w->anchors[random_below(&w->random, w->anchor_count)];
         oracle_check_alive(h.index, "a held reference to it is used");
         if (oracle_writer(h.index) == w->id && node_has_array(h.obj)) {
             p->holder = h.obj;
@@ -353,8 +351,7 @@ array_append(struct worker *w, struct pick *p)
     if (!pick_handle(w, &h, &i))
         return;
     gyre_incref(h.obj);
-    if (gyre_array_append(p->holder,
-                          &((struct node *)p->holder)->edges.array,
+    if (gyre_array_append(p->holder, &((struct node *)p->holder)->edges.array,
                           h.obj) != GYRE_OK) {
         gyre_decref(h.obj);
         tally_add(TALLY_REFUSED, 1);
@@ -394,8 +391,8 @@ op_array(struct worker *w)
     if (!pick_array(w, &p))
         return;
     append = random_next(&w->random) % 2 == 0;
-    if (append && p.record->slot_count <
-                      graph_edges_of(&run.graph, p.record->node))
+    if (append &&
+        p.record->slot_count < graph_edges_of(&run.graph, p.record->node))
         array_append(w, &p);
     else if (p.record->slot_count > 0)
         array_pop(w, &p);
@@ -533,8 +530,8 @@ op_shared_get(struct worker *w)
         return;
     slot = pick_shared(w);
     record = record_of(run.shared[slot].holder);
-    got = gyre_slot_get_shared(
-        record->where, node_slot(record->where, run.shared[slot].slot));
+    got = gyre_slot_get_shared(record->where,
+                               node_slot(record->where, run.shared[slot].slot));
     count(TALLY_SHARED_GET);
     if (got != NULL)
         shared_got(w, got, oracle_identify(node_serial(got), got));
@@ -555,9 +552,8 @@ op_shared_set(struct worker *w)
     if (random_next(&w->random) % 8 != 0 && !pick_handle(w, &h, &i))
         return;
     record = record_of(run.shared[slot].holder);
-    gyre_slot_set_shared(record->where,
-                         node_slot(record->where, run.shared[slot].slot),
-                         h.obj);
+    gyre_slot_set_shared(
+        record->where, node_slot(record->where, run.shared[slot].slot), h.obj);
     run.shared[slot].content = h.index;
     oracle.slots[record->slots_at + run.shared[slot].slot] = h.index;
     count(TALLY_SHARED_SET);
@@ -762,10 +758,10 @@ static const struct {
     const char *name;
     unsigned mix;
 } mix_names[] = {
-    {"private", MIX_PRIVATE}, {"handover", MIX_HANDOVER},
-    {"shared", MIX_SHARED},   {"weak", MIX_WEAK},
+    {"private", MIX_PRIVATE},   {"handover", MIX_HANDOVER},
+    {"shared", MIX_SHARED},     {"weak", MIX_WEAK},
     {"finalize", MIX_FINALIZE}, {"cut", MIX_CUT},
-    {"churn", MIX_CHURN},     {"all", MIX_ALL},
+    {"churn", MIX_CHURN},       {"all", MIX_ALL},
 };
 
 bool

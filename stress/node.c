@@ -217,8 +217,9 @@ shape_ready(struct shape *shape, uint32_t size)
 {
     struct gyre_type *type = &shape->type;
     enum gyre_status status;
-    snprintf(shape->name, sizeof shape->name, "node/%" PRIu32 "/%s%" PRIu32 "%s",
-             size, shape->slots == UINT32_MAX ? "array" : "",
+    snprintf(shape->name, sizeof shape->name,
+             "node/%" PRIu32 "/%s%" PRIu32 "%s", size,
+             shape->slots == UINT32_MAX ? "array" : "",
              shape->slots == UINT32_MAX ? 0 : shape->slots,
              shape->finalizer == FINALIZER_NONE     ? ""
              : shape->finalizer == FINALIZER_PROMPT ? "/prompt"
@@ -255,8 +256,7 @@ static struct shape *
 shape_find(uint32_t size, uint32_t slots, unsigned finalizer)
 {
     uint64_t key = (uint64_t)size << 34 ^ (uint64_t)slots << 2 ^ finalizer;
-    struct shape **bucket =
-        &shape_buckets[random_hash(0, key) % SHAPE_BUCKETS];
+    struct shape **bucket = &shape_buckets[random_hash(0, key) % SHAPE_BUCKETS];
     struct shape *shape;
     for (shape = *bucket; shape != NULL; shape = shape->next) {
         if (shape->type.size == size && shape->slots == slots &&
@@ -297,19 +297,17 @@ node_types_create(const struct graph *graph, uint64_t seed, bool finalizers)
         unsigned finalizer = FINALIZER_NONE;
         if (finalizers && !graph_is_synthetic(graph, node))
             finalizer = finalizer_of(seed, node);
-        least += edges > NODE_INLINE_MOST ? sizeof(struct gyre_array)
-                                          : edges * 8;
+        least +=
+            edges > NODE_INLINE_MOST ? sizeof(struct gyre_array) : edges * 8;
         kinds.late += finalizer == FINALIZER_LATE;
         kinds.prompt += finalizer == FINALIZER_PROMPT;
-        kinds.resurrecting +=
-            finalizer != FINALIZER_NONE && resurrects(node);
+        kinds.resurrecting += finalizer != FINALIZER_NONE && resurrects(node);
         if (size < least)
             size = least;
         if (edges > NODE_INLINE_MOST)
             edges = UINT32_MAX;
         /* a block is a multiple of 16 anyway, so fewer types will do */
-        shape_of_node[node] =
-            shape_find((size + 15) & ~15u, edges, finalizer);
+        shape_of_node[node] = shape_find((size + 15) & ~15u, edges, finalizer);
         if (shape_of_node[node] == NULL)
             return false;
     }
@@ -345,8 +343,7 @@ node_kinds(void)
 }
 
 struct node *
-node_new(struct shares *shares, uint32_t node, unsigned writer,
-         uint32_t *index)
+node_new(struct shares *shares, uint32_t node, unsigned writer, uint32_t *index)
 {
     uint32_t edges = graph_edges_of(oracle.graph, node);
     struct node *made;

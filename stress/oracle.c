@@ -91,8 +91,7 @@ share_take(struct share *share, _Atomic uint32_t *next, uint32_t room,
                 return UINT32_MAX;
             /* relaxed: as above */
         } while (!atomic_compare_exchange_weak_explicit(
-            next, &at, at + size, memory_order_relaxed,
-            memory_order_relaxed));
+            next, &at, at + size, memory_order_relaxed, memory_order_relaxed));
         share->next = at;
         share->end = at + size;
     }
@@ -208,17 +207,15 @@ oracle_finalizes(uint64_t serial, const void *where)
         oracle_fail(FAILURE_ORDER, index, "its finalizer runs %s",
                     was == ORACLE_DEAD ? "after its death" : "a second time");
     /* relaxed: of the one who dropped the last reference, seen by that */
-    held = held_count(atomic_load_explicit(&record->held,
-                                           memory_order_relaxed));
+    held =
+        held_count(atomic_load_explicit(&record->held, memory_order_relaxed));
     /* A weak reference may have taken it again since; nothing else can. */
-    if (held > 0 &&
-        !atomic_load_explicit(&record->weak, memory_order_relaxed))
+    if (held > 0 && !atomic_load_explicit(&record->weak, memory_order_relaxed))
         oracle_fail(FAILURE_ORDER, index,
                     "its finalizer runs while %" PRIu32 " references are held",
                     held);
     /* relaxed: set by this thread, or while no other runs */
-    reachable =
-        atomic_load_explicit(&oracle_reachable, memory_order_relaxed);
+    reachable = atomic_load_explicit(&oracle_reachable, memory_order_relaxed);
     if (reachable != NULL && reachable[index])
         oracle_fail(FAILURE_ORDER, index,
                     "its finalizer runs while it is reachable");
@@ -240,8 +237,8 @@ oracle_dies(uint64_t serial, const void *where, bool has_finalizer)
     if (has_finalizer && was == ORACLE_ALIVE)
         oracle_fail(FAILURE_ORDER, index, "it dies without its finalizer");
     /* relaxed: of the one who dropped the last reference, seen by that */
-    held = held_count(atomic_load_explicit(&record->held,
-                                           memory_order_relaxed));
+    held =
+        held_count(atomic_load_explicit(&record->held, memory_order_relaxed));
     if (held > 0)
         oracle_fail(FAILURE_EARLY, index,
                     "it dies while %" PRIu32 " references are held", held);
@@ -295,8 +292,8 @@ oracle_fail(enum failure failure, uint32_t index, const char *format, ...)
 {
     va_list args;
     /* relaxed: counts; the report is made by who counts, or after a join */
-    uint64_t before = atomic_fetch_add_explicit(&failures[failure], 1,
-                                                memory_order_relaxed);
+    uint64_t before =
+        atomic_fetch_add_explicit(&failures[failure], 1, memory_order_relaxed);
     if (failure == FAILURE_LEAK && before >= LEAKS_NAMED)
         return;
     /* seq_cst: the first one speaks and ends the program; the others wait

@@ -166,8 +166,7 @@ oracle_take(uint32_t index)
 {
     /* relaxed: a count beside the reference; what must be seen of it by who
      * frees the object travels with the reference itself. */
-    atomic_fetch_add_explicit(&record_of(index)->held, 1,
-                              memory_order_relaxed);
+    atomic_fetch_add_explicit(&record_of(index)->held, 1, memory_order_relaxed);
 }
 
 /* A reference is about to be given up. */
@@ -185,9 +184,8 @@ oracle_drop(uint32_t index)
         if (held_count(next) == 0)
             next += UINT32_C(1) << ORACLE_HELD_BITS;
         /* relaxed: as in oracle_take() */
-    } while (!atomic_compare_exchange_weak_explicit(&record->held, &old, next,
-                                                    memory_order_relaxed,
-                                                    memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(
+        &record->held, &old, next, memory_order_relaxed, memory_order_relaxed));
 }
 
 static inline uint32_t
@@ -212,8 +210,7 @@ oracle_state(uint32_t index)
 {
     /* relaxed: a stale "alive" only misses a failure that the death itself
      * reports as well */
-    return atomic_load_explicit(&record_of(index)->state,
-                                memory_order_relaxed);
+    return atomic_load_explicit(&record_of(index)->state, memory_order_relaxed);
 }
 
 static inline bool

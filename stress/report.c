@@ -153,13 +153,11 @@ library_paths(struct path *paths)
         {"a count spilled", MIX_PRIVATE, 1, s->spills},
         {"an object queued to its owner", passing, 2, s->queued},
         {"a queued object merged", passing, 2, s->merges},
-        {"a merge for a thread that is away", MIX_CHURN, 2,
-         s->merges_by_proxy},
+        {"a merge for a thread that is away", MIX_CHURN, 2, s->merges_by_proxy},
         {"a page of a thread that left adopted", MIX_CHURN, 1,
          s->pages_adopted},
         {"a weak callback", MIX_WEAK, 1, s->weak_callbacks_run},
-        {"a finalizer", finalizers ? MIX_FINALIZERS : 0, 1,
-         s->finalizers_run},
+        {"a finalizer", finalizers ? MIX_FINALIZERS : 0, 1, s->finalizers_run},
     };
     memcpy(paths, all, sizeof all);
     return sizeof all / sizeof all[0];
@@ -257,8 +255,8 @@ print_json(bool clean)
            oracle_failures(FAILURE_LEAK), oracle_failures(FAILURE_EARLY),
            oracle_failures_all(), report_sum(TALLY_REFUSED),
            run.collections_refused);
-#define TALLY_JSON(id, what, ...)                                             \
-    printf("%s\"%s\":%" PRIu64, TALLY_##id ? "," : "", what,                  \
+#define TALLY_JSON(id, what, ...)                            \
+    printf("%s\"%s\":%" PRIu64, TALLY_##id ? "," : "", what, \
            report_sum(TALLY_##id));
     TALLY_TABLE(TALLY_JSON)
 #undef TALLY_JSON
@@ -285,8 +283,7 @@ print_text(bool clean)
            (double)operations / seconds / 1e6);
     printf("collections  %" PRIu64 ", %.1f a second\n", collections(),
            (double)collections() / seconds);
-    printf("pauses       p50 %.3f ms, p99 %.3f ms, max %.3f ms (%" PRIu64
-           ")\n",
+    printf("pauses       p50 %.3f ms, p99 %.3f ms, max %.3f ms (%" PRIu64 ")\n",
            (double)gyre_histogram_quantile(&run.stops, 0.5) / 1e6,
            (double)gyre_histogram_quantile(&run.stops, 0.99) / 1e6,
            (double)run.stops.max / 1e6, run.stops.count);

@@ -14,9 +14,9 @@
 
 enum ring_kind {
     RING_PLAIN,
-    RING_RIGHT,  /* with the right to write */
+    RING_RIGHT,   /* with the right to write */
     RING_DISCARD, /* to be dropped at once */
-    RING_WEAK    /* a weak reference; `index` is its record */
+    RING_WEAK     /* a weak reference; `index` is its record */
 };
 
 struct gyre_object;

@@ -163,7 +163,8 @@ node_finish(struct reader *r)
     graph->first[graph->node_count] = (uint32_t)r->edges_due;
     r->edges_due += edges;
     if (r->edges_due > GRAPH_EDGES_MOST)
-        return flaw(r, "nodes up to %" PRIu32 " claim %" PRIu64 " edges: absurd",
+        return flaw(r,
+                    "nodes up to %" PRIu32 " claim %" PRIu64 " edges: absurd",
                     graph->node_count, r->edges_due);
     if (edges > graph->longest)
         graph->longest = edges;
@@ -183,22 +184,21 @@ node_value(struct reader *r, uint64_t value)
         return 0;
     if (column == r->node.type) {
         if (value >= graph->type_count)
-            return flaw(r, "node %" PRIu32 ": type %" PRIu64
-                           " is out of range, there are %" PRIu32,
+            return flaw(r,
+                        "node %" PRIu32 ": type %" PRIu64
+                        " is out of range, there are %" PRIu32,
                         node, value, graph->type_count);
         graph->type[node] = (uint8_t)value;
     } else if (column == r->node.id) {
         graph->id[node] = value;
     } else if (column == r->node.self_size) {
         if (value > GRAPH_SIZE_MOST)
-            return flaw(r, "node %" PRIu32 ": self_size %" PRIu64
-                           " is absurd",
+            return flaw(r, "node %" PRIu32 ": self_size %" PRIu64 " is absurd",
                         node, value);
         graph->size[node] = (uint32_t)value;
     } else if (column == r->node.edge_count) {
         if (value > GRAPH_EDGES_MOST)
-            return flaw(r, "node %" PRIu32 ": edge_count %" PRIu64
-                           " is absurd",
+            return flaw(r, "node %" PRIu32 ": edge_count %" PRIu64 " is absurd",
                         node, value);
         graph->first[node] = (uint32_t)value; /* until node_finish() */
     }
@@ -213,9 +213,9 @@ edge_finish(struct reader *r)
 {
     struct graph *graph = r->graph;
     if (graph->edge_count >= r->edges_due)
-        return flaw(r, "edge %" PRIu32 ": the nodes have only %" PRIu64
-                       " edges in all",
-                    graph->edge_count, r->edges_due);
+        return flaw(
+            r, "edge %" PRIu32 ": the nodes have only %" PRIu64 " edges in all",
+            graph->edge_count, r->edges_due);
     if (!edges_reserve(r))
         return 0;
     if (r->edge_weak)
@@ -232,18 +232,21 @@ edge_value(struct reader *r, uint64_t value)
     int column = (int)r->column;
     if (column == r->edge.type) {
         if (value >= r->edge_type_count)
-            return flaw(r, "edge %" PRIu32 ": type %" PRIu64
-                           " is out of range, there are %u",
+            return flaw(r,
+                        "edge %" PRIu32 ": type %" PRIu64
+                        " is out of range, there are %u",
                         graph->edge_count, value, r->edge_type_count);
         r->edge_weak = (int)value == r->weak_type;
     } else if (column == r->edge.to_node) {
         if (value % r->node.count != 0)
-            return flaw(r, "edge %" PRIu32 ": to_node %" PRIu64
-                           " is not the start of a node of %u fields",
+            return flaw(r,
+                        "edge %" PRIu32 ": to_node %" PRIu64
+                        " is not the start of a node of %u fields",
                         graph->edge_count, value, r->node.count);
         if (value / r->node.count >= graph->node_count)
-            return flaw(r, "edge %" PRIu32 ": to_node %" PRIu64
-                           " is out of range, there are %" PRIu32 " nodes",
+            return flaw(r,
+                        "edge %" PRIu32 ": to_node %" PRIu64
+                        " is out of range, there are %" PRIu32 " nodes",
                         graph->edge_count, value, graph->node_count);
         r->edge_target = (uint32_t)(value / r->node.count);
     }
@@ -282,8 +285,7 @@ node_type_name(struct reader *r, const char *name)
     char **names;
     if (graph->type_count == TYPES_MOST)
         return flaw(r, "more than %d node types", TYPES_MOST);
-    names = realloc(graph->type_names,
-                    (graph->type_count + 1) * sizeof *names);
+    names = realloc(graph->type_names, (graph->type_count + 1) * sizeof *names);
     if (names == NULL)
         return flaw(r, "no memory for type names");
     graph->type_names = names;
@@ -345,8 +347,7 @@ on_other(struct reader *r, const char *what)
                     r->graph->node_count, what);
     case PLACE_EDGES:
         /* name_or_index may be a string in snapshots of other writers */
-        if ((int)r->column != r->edge.type &&
-            (int)r->column != r->edge.to_node)
+        if ((int)r->column != r->edge.type && (int)r->column != r->edge.to_node)
             return edge_value(r, 0);
         return flaw(r, "edge %" PRIu32 ": %s is no whole number",
                     r->graph->edge_count, what);
@@ -393,8 +394,7 @@ on_number(void *context, const char *text, size_t length)
     struct reader *r = context;
     enum place place = place_now(r);
     uint64_t value = 0;
-    if (place != PLACE_NODES && place != PLACE_EDGES &&
-        place != PLACE_SNAPSHOT)
+    if (place != PLACE_NODES && place != PLACE_EDGES && place != PLACE_SNAPSHOT)
         return on_other(r, "a number");
     for (size_t i = 0; i < length; i++) {
         unsigned digit = (unsigned)(text[i] - '0');
@@ -542,8 +542,9 @@ on_end_array(void *context)
             return flaw(r, "%" PRIu32 " nodes, but node_count says %" PRIu64,
                         graph->node_count, r->node_count);
         if (r->edges_due != r->edge_count)
-            return flaw(r, "the nodes have %" PRIu64
-                           " edges, but edge_count says %" PRIu64,
+            return flaw(r,
+                        "the nodes have %" PRIu64
+                        " edges, but edge_count says %" PRIu64,
                         r->edges_due, r->edge_count);
     } else if (place_now(r) == PLACE_EDGES) {
         if (r->column != 0)
@@ -608,9 +609,10 @@ read_text(struct reader *r, gzFile file, unsigned char *chunk)
         r->offset -= yajl_get_bytes_consumed(r->parser);
         parser_complaint(r);
     } else if (!r->meta_seen || !r->nodes_seen || !r->edges_seen) {
-        flaw(r, "not a heap snapshot: no %s", !r->meta_seen    ? "snapshot.meta"
-                                              : !r->nodes_seen ? "nodes"
-                                                               : "edges");
+        flaw(r, "not a heap snapshot: no %s",
+             !r->meta_seen    ? "snapshot.meta"
+             : !r->nodes_seen ? "nodes"
+                              : "edges");
     } else if (r->graph->node_count == 0) {
         flaw(r, "no nodes");
     }

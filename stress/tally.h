@@ -23,45 +23,45 @@ enum mix {
 #define MIX_FINALIZERS (MIX_FINALIZE | MIX_CUT)
 
 /* X(id, what, mixes that must run it, least threads for that) */
-#define TALLY_TABLE(X)                                                        \
-    X(OPERATIONS, "operations", MIX_ALL, 1)                                   \
-    X(BUILT, "objects built", MIX_ALL, 1)                                     \
-    X(FREED, "objects freed", MIX_ALL, 1)                                     \
-    X(REFUSED, "allocations refused", 0, 1)                                   \
-    X(GET, "slot get", MIX_ALL, 1)                                            \
-    X(PEEK, "slot peek", MIX_ALL, 1)                                          \
-    X(SET, "slot set", MIX_ALL, 1)                                            \
-    X(MOVE, "slot move", MIX_ALL, 1)                                          \
-    X(TAKE, "slot take", MIX_ALL, 1)                                          \
-    X(EXCHANGE, "slot exchange", MIX_ALL, 1)                                  \
-    X(CLEAR, "slot cleared", MIX_ALL, 1)                                      \
-    X(DUPLICATE, "reference duplicated", MIX_ALL, 1)                          \
-    X(DROP, "reference dropped", MIX_ALL, 1)                                  \
-    X(NEW, "object made in a mix", MIX_ALL, 1)                                \
-    X(CYCLE, "garbage cycle made", MIX_ALL, 1)                                \
-    X(ARRAY_POP, "array pop", MIX_ALL, 1)                                     \
-    X(ARRAY_APPEND, "array append", MIX_ALL, 1)                               \
-    X(SPILL, "local count filled", MIX_PRIVATE, 1)                            \
-    X(UNIQUE, "uniqueness asked", MIX_ALL, 1)                                 \
-    X(DETACH, "detached region", MIX_ALL, 1)                                  \
-    X(TRACED, "trace callback", 0, 1)                                         \
-    X(SENT, "handed over", MIX_HANDOVER, 1)                                   \
-    X(SENT_RIGHT, "handed over with the right to write", MIX_HANDOVER, 1)     \
-    X(RECEIVED, "received", MIX_HANDOVER, 1)                                  \
-    X(SHARED_EXCHANGE, "shared exchange", MIX_SHARED, 1)                      \
-    X(SHARED_GET, "shared get", MIX_SHARED, 1)                                \
-    X(SHARED_SET, "shared set", MIX_SHARED, 1)                                \
-    X(WEAK_MADE, "weak reference made", MIX_WEAK, 1)                          \
-    X(WEAK_HIT, "weak get answered", MIX_WEAK, 1)                             \
-    X(WEAK_NULL, "weak get refused", MIX_WEAK, 1)                             \
-    X(WEAK_FIRST, "weak reference died first", MIX_WEAK, 1)                   \
-    X(WEAK_SENT, "weak reference handed over", MIX_WEAK, 1)                   \
-    X(WEAK_CALLED, "weak callback", MIX_WEAK, 1)                              \
-    X(FINALIZED, "finalizer at a safepoint", MIX_FINALIZERS, 1)               \
-    X(FINALIZED_PROMPTLY, "prompt finalizer", MIX_FINALIZERS, 1)              \
-    X(RESURRECTED, "resurrected", MIX_FINALIZERS, 1)                          \
-    X(CUT, "root cut", MIX_CUT, 1)                                            \
-    X(CHURNED, "thread replaced", MIX_CHURN, 1)                               \
+#define TALLY_TABLE(X)                                                    \
+    X(OPERATIONS, "operations", MIX_ALL, 1)                               \
+    X(BUILT, "objects built", MIX_ALL, 1)                                 \
+    X(FREED, "objects freed", MIX_ALL, 1)                                 \
+    X(REFUSED, "allocations refused", 0, 1)                               \
+    X(GET, "slot get", MIX_ALL, 1)                                        \
+    X(PEEK, "slot peek", MIX_ALL, 1)                                      \
+    X(SET, "slot set", MIX_ALL, 1)                                        \
+    X(MOVE, "slot move", MIX_ALL, 1)                                      \
+    X(TAKE, "slot take", MIX_ALL, 1)                                      \
+    X(EXCHANGE, "slot exchange", MIX_ALL, 1)                              \
+    X(CLEAR, "slot cleared", MIX_ALL, 1)                                  \
+    X(DUPLICATE, "reference duplicated", MIX_ALL, 1)                      \
+    X(DROP, "reference dropped", MIX_ALL, 1)                              \
+    X(NEW, "object made in a mix", MIX_ALL, 1)                            \
+    X(CYCLE, "garbage cycle made", MIX_ALL, 1)                            \
+    X(ARRAY_POP, "array pop", MIX_ALL, 1)                                 \
+    X(ARRAY_APPEND, "array append", MIX_ALL, 1)                           \
+    X(SPILL, "local count filled", MIX_PRIVATE, 1)                        \
+    X(UNIQUE, "uniqueness asked", MIX_ALL, 1)                             \
+    X(DETACH, "detached region", MIX_ALL, 1)                              \
+    X(TRACED, "trace callback", 0, 1)                                     \
+    X(SENT, "handed over", MIX_HANDOVER, 1)                               \
+    X(SENT_RIGHT, "handed over with the right to write", MIX_HANDOVER, 1) \
+    X(RECEIVED, "received", MIX_HANDOVER, 1)                              \
+    X(SHARED_EXCHANGE, "shared exchange", MIX_SHARED, 1)                  \
+    X(SHARED_GET, "shared get", MIX_SHARED, 1)                            \
+    X(SHARED_SET, "shared set", MIX_SHARED, 1)                            \
+    X(WEAK_MADE, "weak reference made", MIX_WEAK, 1)                      \
+    X(WEAK_HIT, "weak get answered", MIX_WEAK, 1)                         \
+    X(WEAK_NULL, "weak get refused", MIX_WEAK, 1)                         \
+    X(WEAK_FIRST, "weak reference died first", MIX_WEAK, 1)               \
+    X(WEAK_SENT, "weak reference handed over", MIX_WEAK, 1)               \
+    X(WEAK_CALLED, "weak callback", MIX_WEAK, 1)                          \
+    X(FINALIZED, "finalizer at a safepoint", MIX_FINALIZERS, 1)           \
+    X(FINALIZED_PROMPTLY, "prompt finalizer", MIX_FINALIZERS, 1)          \
+    X(RESURRECTED, "resurrected", MIX_FINALIZERS, 1)                      \
+    X(CUT, "root cut", MIX_CUT, 1)                                        \
+    X(CHURNED, "thread replaced", MIX_CHURN, 1)                           \
     X(CHURNED_FULL, "thread left with references given away", MIX_CHURN, 2)
 
 enum tally_id {
@@ -85,8 +85,8 @@ tally_add(enum tally_id id, uint64_t count)
 {
     if (tally_self != NULL) {
         /* relaxed: one writer; others read a count that may be stale */
-        uint64_t old = atomic_load_explicit(&tally_self->count[id],
-                                            memory_order_relaxed);
+        uint64_t old =
+            atomic_load_explicit(&tally_self->count[id], memory_order_relaxed);
         atomic_store_explicit(&tally_self->count[id], old + count,
                               memory_order_relaxed);
     } else {

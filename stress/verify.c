@@ -69,9 +69,9 @@ drain(struct worker *w)
         worker_meet(w);
         if (w->id == 0) {
             uint64_t events = events_so_far();
-            run.settled = i >= 1 && events == run.events &&
-                          load(&run.collections_begun) ==
-                              load(&run.collections_ended);
+            run.settled =
+                i >= 1 && events == run.events &&
+                load(&run.collections_begun) == load(&run.collections_ended);
             run.events = events;
             if (i == DRAINS_MOST)
                 oracle_fail(FAILURE_LIBRARY, 0,
@@ -169,8 +169,7 @@ merge_shared(void)
     struct shadow_log *logs[THREADS_MOST];
     for (unsigned i = 0; i < run.settings.threads; i++)
         logs[i] = &run.workers[i]->log;
-    if (!shadow_merge(logs, run.settings.threads, run.shared,
-                      run.shared_count))
+    if (!shadow_merge(logs, run.settings.threads, run.shared, run.shared_count))
         oracle_bug(0, "no memory to merge the logs of shared slots");
     for (uint32_t i = 0; i < run.shared_count; i++) {
         const struct shadow_shared *slot = &run.shared[i];
@@ -221,8 +220,7 @@ check_counts(void)
         int64_t due, found;
         if (!oracle_is_alive(index))
             continue;
-        due = (int64_t)record->in_degree +
-              held_count(oracle_held(index));
+        due = (int64_t)record->in_degree + held_count(oracle_held(index));
         found = gyre_reference_count(record->where);
         if (found != due)
             oracle_fail(FAILURE_COUNT, index,
@@ -241,8 +239,7 @@ static void
 explain_leaks(void)
 {
     unsigned named = 0;
-    for (uint32_t index = 1; index < oracle.record_next && named < 5;
-         index++) {
+    for (uint32_t index = 1; index < oracle.record_next && named < 5; index++) {
         const struct record *record = record_of(index);
         int64_t found;
         if (!oracle_is_alive(index) || shadow_reached(index))

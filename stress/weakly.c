@@ -116,8 +116,8 @@ op_weak_send(struct worker *w)
     if (w->weak_count == 0 || ring_count(ring) == RING_ENTRIES)
         return;
     at = random_below(&w->random, w->weak_count);
-    entry = (struct ring_entry){w->weaks[at].weakref, w->weaks[at].weak,
-                                RING_WEAK};
+    entry =
+        (struct ring_entry){w->weaks[at].weakref, w->weaks[at].weak, RING_WEAK};
     weak_remove(w, at);
     ring_push(ring, entry);
     tally_add(TALLY_WEAK_SENT, 1);

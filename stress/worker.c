@@ -51,8 +51,7 @@ anchor_add(struct worker *w, struct gyre_object *obj, uint32_t index)
 {
     if (w->anchor_count == w->anchor_room) {
         unsigned larger = w->anchor_room == 0 ? 512 : w->anchor_room * 2;
-        struct handle *anchors =
-            realloc(w->anchors, larger * sizeof *anchors);
+        struct handle *anchors = realloc(w->anchors, larger * sizeof *anchors);
         if (anchors == NULL)
             return false;
         w->anchors = anchors;

@@ -89,8 +89,21 @@ use_and_end(struct fixture *fx)
 
 /* ---- other threads at work ---- */
 
+/* A thread that is being made or ends, when another forks, may hold locks of
+ * the address sanitizer's that the child then finds taken: so threads that
+ * fork, or are forked beside, meet first and wait for each other at last. */
+static void
+meet(uint32_t *met, uint32_t all, struct gyre_thread *self)
+{
+    /* relaxed: a count */
+    gyre_fetch_add_relaxed(met, 1);
+    while (gyre_load_relaxed(met) < all)
+        gyre_safepoint(self);
+}
+
 struct herd {
     uint32_t over; /* atomic */
+    uint32_t met;  /* atomic */
     bool collects; /* const */
     pthread_mutex_t lock;
     struct gyre_object *held[32]; /* under lock */
@@ -100,6 +113,8 @@ static void
 work(struct fixture *fx, struct gyre_thread *self, void *arg)
 {
     struct herd *herd = arg;
+    /* relaxed: a count */
+    gyre_fetch_add_relaxed(&herd->met, 1);
     unsigned seed = self->number * 7919u, rounds = 0;
     /* relaxed: an end seen late costs a round */
     while (gyre_load_relaxed(&herd->over) == 0) {
@@ -135,6 +150,8 @@ herd_start(struct fixture *fx, struct herd *herd, struct worker *workers)
     pthread_mutex_init(&herd->lock, NULL);
     for (int i = 0; i < HERD; i++)
         worker_start(&workers[i], fx, work, herd);
+    while (gyre_load_relaxed(&herd->met) < HERD) /* relaxed: a count */
+        gyre_safepoint(fx->self);
 }
 
 static void
@@ -150,8 +167,8 @@ herd_end(struct herd *herd, struct worker *workers)
 
 /* ---- tests ---- */
 
-/* Covers docs/design/heap.md .heap.fork: a child of a process with several threads
- * collects, allocates, frees and ends its heap; the parent goes on. */
+/* Covers docs/design/heap.md .heap.fork: a child of a process with several
+ * threads collects, allocates, frees and ends its heap; the parent goes on. */
 static void
 test_child_of_a_busy_process_uses_its_heap(void **state)
 {
@@ -178,8 +195,8 @@ test_child_of_a_busy_process_uses_its_heap(void **state)
     fixture_close(&fx);
 }
 
-/* Covers docs/design/heap.md .heap.fork: the same from a detached region, which the
- * child is still in. */
+/* Covers docs/design/heap.md .heap.fork: the same from a detached region, which
+ * the child is still in. */
 static void
 test_fork_in_a_detached_region(void **state)
 {
@@ -202,8 +219,8 @@ test_fork_in_a_detached_region(void **state)
     fixture_close(&fx);
 }
 
-/* Covers docs/design/heap.md .heap.fork: the same from a thread that is attached to
- * no heap; the child may attach. */
+/* Covers docs/design/heap.md .heap.fork: the same from a thread that is
+ * attached to no heap; the child may attach. */
 static void
 test_fork_of_an_unattached_thread(void **state)
 {
@@ -227,8 +244,8 @@ test_fork_of_an_unattached_thread(void **state)
     fixture_close(&fx);
 }
 
-/* Covers docs/design/heap.md .heap.fork: every heap of the process is whole in the
- * child, those that the forking thread is not attached to as well. */
+/* Covers docs/design/heap.md .heap.fork: every heap of the process is whole in
+ * the child, those that the forking thread is not attached to as well. */
 static void
 test_child_uses_several_heaps(void **state)
 {
@@ -292,8 +309,9 @@ fork_inside(struct node *node)
         forked = fork();
 }
 
-/* Covers docs/design/heap.md .heap.fork, docs/design/weakref.md .final: a finalizer
- * forks in the middle of a collection, and the collection goes on in both. */
+/* Covers docs/design/heap.md .heap.fork, docs/design/weakref.md .final: a
+ * finalizer forks in the middle of a collection, and the collection goes on in
+ * both. */
 static void
 test_fork_inside_a_finalizer_of_a_collection(void **state)
 {
@@ -342,6 +360,7 @@ test_fork_inside_a_prompt_finalizer(void **state)
 
 struct fork_lock {
     struct node *node;
+    uint32_t met, over; /* atomic */
 };
 
 static void
@@ -349,25 +368,28 @@ lock_and_unlock(struct fixture *fx, struct gyre_thread *self, void *arg)
 {
     struct fork_lock *lock = arg;
     (void)fx;
-    for (int i = 0; i < 3000; i++) {
+    meet(&lock->met, HERD + 1, self);
+    /* relaxed: an end seen late costs a round */
+    while (gyre_load_relaxed(&lock->over) == 0) {
         gyre_lock(&lock->node->head);
         gyre_safepoint(self);
         gyre_unlock(&lock->node->head);
     }
 }
 
-/* Covers docs/design/object.md .lock, docs/design/heap.md .heap.fork: who waited for
- * a lock when the process forked is not waited for in the child. */
+/* Covers docs/design/object.md .lock, docs/design/heap.md .heap.fork: who
+ * waited for a lock when the process forked is not waited for in the child. */
 static void
 test_child_unlocks_what_others_waited_for(void **state)
 {
     struct fixture *fx = *state;
     for (int i = 0; i < 5; i++) {
-        struct fork_lock lock = {plain_node_new(fx)};
+        struct fork_lock lock = {plain_node_new(fx), 0, 0};
         struct worker workers[HERD];
         pid_t pid;
         for (int k = 0; k < HERD; k++)
             worker_start(&workers[k], fx, lock_and_unlock, &lock);
+        meet(&lock.met, HERD + 1, fx->self);
         for (int k = 0; k < 200; k++)
             gyre_safepoint(fx->self);
         gyre_lock(&lock.node->head); /* the child's thread has it */
@@ -380,6 +402,7 @@ test_child_unlocks_what_others_waited_for(void **state)
             }
             use_and_end(fx);
         }
+        gyre_store_relaxed(&lock.over, 1); /* relaxed: as above */
         for (int k = 0; k < HERD; k++)
             worker_join(&workers[k]);
         assert_child_is_well(pid);
@@ -414,7 +437,8 @@ test_children_of_children(void **state)
 static void
 fork_often(struct fixture *fx, struct gyre_thread *self, void *arg)
 {
-    (void)arg;
+    uint32_t *met = arg;
+    meet(&met[0], HERD, self);
     for (int i = 0; i < 5; i++) {
         pid_t pid = fork();
         if (pid == 0) {
@@ -426,19 +450,21 @@ fork_often(struct fixture *fx, struct gyre_thread *self, void *arg)
         GYRE_CHECK(status_of(pid) == 0, "a child failed");
         gyre_detach_end(self);
     }
+    meet(&met[1], HERD, self);
 }
 
-/* Covers docs/design/heap.md .heap.fork: threads of a heap that fork at the same
- * time take turns; who waits for its turn can be stopped. */
+/* Covers docs/design/heap.md .heap.fork: threads of a heap that fork at the
+ * same time take turns; who waits for its turn can be stopped. */
 static void
 test_threads_fork_at_the_same_time(void **state)
 {
     struct fixture fx;
     struct worker workers[HERD];
+    uint32_t met[2] = {0, 0};
     (void)state;
     fixture_open(&fx, "gc.automatic=0,thread.stop_timeout=5000");
     for (int i = 0; i < HERD; i++)
-        worker_start(&workers[i], &fx, fork_often, NULL);
+        worker_start(&workers[i], &fx, fork_often, met);
     for (int i = 0; i < HERD; i++)
         worker_join(&workers[i]);
     struct gyre_statistics statistics;

@@ -13,7 +13,7 @@
 #include <urcu-qsbr.h>
 #include <urcu/static/urcu-qsbr.h> /* struct urcu_qsbr_reader */
 
-#include <gyre/config.h>
+#include <gyre/atomic.h>
 
 #if defined(__SANITIZE_THREAD__)
 #define GYRE_TSAN 1
@@ -85,8 +85,9 @@ static inline void
 rcu_member_offline_begin(struct rcu_member *member)
 {
     (void)member;
-    /* release: what this thread read under RCU was read before */
-    __atomic_store_n(&URCU_TLS(urcu_qsbr_reader).ctr, 0, __ATOMIC_RELEASE);
+    /* release; pairs: rcu_wait_for_readers(). What this thread read under RCU
+     * was read before. */
+    gyre_store_release(&URCU_TLS(urcu_qsbr_reader).ctr, 0);
 }
 
 static inline void
@@ -100,8 +101,9 @@ static inline void
 rcu_member_online_early(struct rcu_member *member)
 {
     (void)member;
-    __atomic_store_n(&URCU_TLS(urcu_qsbr_reader).ctr,
-                     CMM_LOAD_SHARED(urcu_qsbr_gp.ctr), __ATOMIC_RELAXED);
+    /* relaxed: the exchange that follows is the barrier */
+    gyre_store_relaxed(&URCU_TLS(urcu_qsbr_reader).ctr,
+                       CMM_LOAD_SHARED(urcu_qsbr_gp.ctr));
 }
 #else
 static inline void
