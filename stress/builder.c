@@ -29,7 +29,8 @@ built_row(const struct worker *w)
     return run.built + copy * run.graph.node_count;
 }
 
-/* Nodes whose slots all threads write: none with a weak edge, and no leaf. */
+/* Nodes whose slots all threads write: none with a weak edge, and no leaf.
+ * Half of them are written under their lock. */
 static bool
 is_shared(uint32_t node)
 {
@@ -37,13 +38,19 @@ is_shared(uint32_t node)
     uint32_t edges = graph_edges_of(graph, node);
     if (!(run.settings.mix & MIX_SHARED) || edges == 0 ||
         edges > SHARED_EDGES_MOST || graph_is_synthetic(graph, node) ||
-        random_hash(run.settings.seed + 2, node) % 64 != 0)
+        random_hash(run.settings.seed + 2, node) % 64 > 1)
         return false;
     for (uint32_t i = 0; i < edges; i++) {
         if (graph->to[graph->first[node] + i] & GRAPH_EDGE_WEAK)
             return false;
     }
     return true;
+}
+
+static bool
+is_locked(uint32_t node)
+{
+    return random_hash(run.settings.seed + 2, node) % 64 == 1;
 }
 
 /* ---- the steps ---- */
@@ -155,7 +162,7 @@ share_holders(struct worker *w, const uint32_t *built)
     for (uint32_t node = 0; node < run.graph.node_count; node++) {
         uint32_t index = built[node];
         struct record *record = record_of(index);
-        if (index == 0 || !is_shared(node) ||
+        if (index == 0 || !is_shared(node) || is_locked(node) ||
             run.shared_count + record->slot_count > run.shared_room ||
             !anchor_add(w, record->where, index))
             continue;
@@ -173,6 +180,25 @@ share_holders(struct worker *w, const uint32_t *built)
                 (struct shadow_shared){index, i, content};
         }
         if (++holders == SHARED_HOLDERS_MOST)
+            break;
+    }
+}
+
+/* Worker 0, alone: from here on these holders belong to who locks them. */
+static void
+lock_holders(struct worker *w, const uint32_t *built)
+{
+    for (uint32_t node = 0; node < run.graph.node_count; node++) {
+        uint32_t index = built[node];
+        struct record *record = record_of(index);
+        if (index == 0 || !is_shared(node) || !is_locked(node) ||
+            !anchor_add(w, record->where, index))
+            continue;
+        gyre_incref(record->where);
+        oracle_take(index);
+        oracle_set_writer(index, ORACLE_WRITER_LOCKED);
+        run.locked[run.locked_count++] = (struct handle){record->where, index};
+        if (run.locked_count == SHARED_HOLDERS_MOST)
             break;
     }
 }
@@ -223,8 +249,10 @@ builder_build(struct worker *w)
     link_nodes(w, built);
     worker_meet(w);
     take_roots(w, built);
-    if (w->id == 0)
+    if (w->id == 0) {
         share_holders(w, built);
+        lock_holders(w, built);
+    }
     worker_meet(w);
     let_go(w, built);
 }
@@ -256,7 +284,8 @@ builder_create(void)
     run.containers = calloc(graph->node_count, sizeof *run.containers);
     run.shared_room = SHARED_HOLDERS_MOST * SHARED_EDGES_MOST;
     run.shared = calloc(run.shared_room, sizeof *run.shared);
-    if (!run.built || !run.containers || !run.shared)
+    run.locked = calloc(SHARED_HOLDERS_MOST, sizeof *run.locked);
+    if (!run.built || !run.containers || !run.shared || !run.locked)
         return false;
     for (uint32_t node = 0; node < graph->node_count; node++) {
         uint32_t edges = graph_edges_of(graph, node);
@@ -274,4 +303,5 @@ builder_destroy(void)
     free(run.built);
     free(run.containers);
     free(run.shared);
+    free(run.locked);
 }

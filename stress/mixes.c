@@ -15,6 +15,7 @@
 
 #define WALK_MOST 4
 #define DICE 1024
+#define CASCADE_BUDGET 64
 
 struct choice {
     void (*operation)(struct worker *w);
@@ -419,7 +420,10 @@ op_send(struct worker *w)
         !pick_handle(w, &h, &i))
         return;
     entry = (struct ring_entry){h.obj, h.index, RING_PLAIN};
-    if (oracle_writer(h.index) == w->id && random_next(&w->random) % 2) {
+    /* root tables stay with whom they were dealt to */
+    if (oracle_writer(h.index) == w->id &&
+        !graph_is_synthetic(&run.graph, record_of(h.index)->node) &&
+        random_next(&w->random) % 2) {
         entry.kind = RING_RIGHT;
         oracle_set_writer(h.index, ORACLE_WRITER_NONE);
         count(TALLY_SENT_RIGHT);
@@ -455,108 +459,6 @@ op_receive(struct worker *w)
     w->receive_turn = (w->receive_turn + 1) % run.settings.threads;
     for (unsigned i = 0; i < 8 && ring_pop(ring, &entry); i++)
         receive(w, entry);
-}
-
-/* ---- shared slots ---- */
-
-static uint32_t
-pick_shared(struct worker *w)
-{
-    uint64_t chance = random_next(&w->random);
-    uint32_t most = run.shared_count;
-    if (most > 16 && chance % 2 == 0)
-        most = 16;
-    return random_below(&w->random, most);
-}
-
-/* Every fourth slot has one writer, with gyre_slot_set_shared(), which does
- * not tell what it replaced; all others are exchanged by everybody. */
-static bool
-is_set_only(uint32_t slot)
-{
-    return slot % 4 == 3;
-}
-
-/* Keep or give up what came out of a shared slot. */
-static void
-shared_got(struct worker *w, struct gyre_object *ref, uint32_t index)
-{
-    oracle_check_alive(index, "it was in a shared slot");
-    oracle_take(index);
-    if (random_next(&w->random) % 2 == 0)
-        handle_add(w, ref, index);
-    else
-        handle_drop(ref, index);
-}
-
-static void
-op_shared_exchange(struct worker *w)
-{
-    uint32_t slot, index = 0;
-    struct record *record;
-    struct gyre_object *got;
-    struct handle h = {NULL, 0};
-    unsigned i;
-    if (run.shared_count == 0)
-        return;
-    slot = pick_shared(w);
-    if (is_set_only(slot))
-        return;
-    if (random_next(&w->random) % 8 != 0 && !pick_handle(w, &h, &i))
-        return;
-    /* the log's place first: what is exchanged cannot be taken back */
-    if (!shadow_log_add(&w->log, slot, h.index, 0))
-        return;
-    record = record_of(run.shared[slot].holder);
-    if (h.obj != NULL)
-        gyre_incref(h.obj);
-    got = gyre_slot_exchange_shared(
-        record->where, node_slot(record->where, run.shared[slot].slot), h.obj);
-    count(TALLY_SHARED_EXCHANGE);
-    if (got != NULL)
-        index = oracle_identify(node_serial(got), got);
-    w->log.entries[w->log.count - 1].got = index;
-    if (got != NULL)
-        shared_got(w, got, index);
-}
-
-static void
-op_shared_get(struct worker *w)
-{
-    uint32_t slot;
-    struct record *record;
-    struct gyre_object *got;
-    if (run.shared_count == 0)
-        return;
-    slot = pick_shared(w);
-    record = record_of(run.shared[slot].holder);
-    got = gyre_slot_get_shared(record->where,
-                               node_slot(record->where, run.shared[slot].slot));
-    count(TALLY_SHARED_GET);
-    if (got != NULL)
-        shared_got(w, got, oracle_identify(node_serial(got), got));
-}
-
-static void
-op_shared_set(struct worker *w)
-{
-    unsigned threads = run.settings.threads, i;
-    struct handle h = {NULL, 0};
-    struct record *record;
-    uint32_t slot;
-    if (run.shared_count == 0)
-        return;
-    slot = pick_shared(w);
-    if (!is_set_only(slot) || slot / 4 % threads != w->id)
-        return;
-    if (random_next(&w->random) % 8 != 0 && !pick_handle(w, &h, &i))
-        return;
-    record = record_of(run.shared[slot].holder);
-    gyre_slot_set_shared(
-        record->where, node_slot(record->where, run.shared[slot].slot), h.obj);
-    run.shared[slot].content = h.index;
-    oracle.slots[record->slots_at + run.shared[slot].slot] = h.index;
-    count(TALLY_SHARED_SET);
 }
 
 /* ---- roots ---- */
@@ -693,6 +595,8 @@ rare_operation(struct worker *w)
     switch (w->rare_turn++ % 4) {
     case 0:
         op_detach(w);
+        if (mix & MIX_SHARED)
+            op_locked_long(w);
         break;
     case 1:
         if (mix & MIX_PRIVATE && w->rare_turn % 32 < 4)
@@ -726,6 +630,7 @@ static const struct choice choices[] = {
     {op_shared_exchange, MIX_SHARED, 20},
     {op_shared_get, MIX_SHARED, 10},
     {op_shared_set, MIX_SHARED, 10},
+    {op_locked, MIX_SHARED, 8},
     {op_weak_new, MIX_WEAK, 4},
     {op_weak_get, MIX_WEAK, 24},
     {op_weak_drop, MIX_WEAK, 3},
@@ -797,8 +702,12 @@ mixes_begin(struct worker *w)
     adopt(w);
     weak_open(w);
     worker_meet(w);
-    if (w->id == 0)
+    if (w->id == 0) {
         run.adopted_count = 0;
+        /* every other phase deaths come in small portions */
+        gyre_option_set(run.heap, GYRE_OPT_CASCADE_BUDGET,
+                        w->phase % 2 ? CASCADE_BUDGET : 0);
+    }
     w->left = run.phase_operations;
     w->rare = 500;
     if (run.settings.mix & MIX_CUT)

@@ -20,6 +20,13 @@ bool pick_holder(struct worker *w, struct pick *p);
 void handle_remove(struct worker *w, unsigned at);
 void op_receive(struct worker *w);
 
+/* ---- sharing.c ---- */
+void op_shared_exchange(struct worker *w);
+void op_shared_get(struct worker *w);
+void op_shared_set(struct worker *w);
+void op_locked(struct worker *w);
+void op_locked_long(struct worker *w);
+
 /* ---- weakly.c ---- */
 void op_weak_new(struct worker *w);
 void op_weak_get(struct worker *w);

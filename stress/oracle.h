@@ -30,6 +30,7 @@ enum oracle_state {
 /* Writers that are no worker. */
 #define ORACLE_WRITER_NONE 0xffff   /* the right is in a hand-over queue */
 #define ORACLE_WRITER_SHARED 0xfffe /* all write, with exchange */
+#define ORACLE_WRITER_LOCKED 0xfffd /* who has the object's lock */
 
 struct record {
     /* any thread, atomic */

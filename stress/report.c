@@ -103,6 +103,12 @@ is_possible(enum tally_id id)
         return kinds.prompt > 0;
     case TALLY_RESURRECTED:
         return kinds.resurrecting > 0;
+    case TALLY_LOCKED:
+        return run.was_locked;
+    case TALLY_SHARED_EXCHANGE:
+    case TALLY_SHARED_GET:
+    case TALLY_SHARED_SET:
+        return run.was_shared;
     case TALLY_CUT:
         return run.graph.synthetic_count > 0;
     default:
@@ -154,6 +160,8 @@ library_paths(struct path *paths)
         {"an object queued to its owner", passing, 2, s->queued},
         {"a queued object merged", passing, 2, s->merges},
         {"a merge for a thread that is away", MIX_CHURN, 2, s->merges_by_proxy},
+        {"a wait for an object's lock", MIX_SHARED, 2, s->lock_waits},
+        {"a cascade cut short", MIX_CUT, 1, s->cascade_deferred},
         {"a page of a thread that left adopted", MIX_CHURN, 1,
          s->pages_adopted},
         {"a weak callback", MIX_WEAK, 1, s->weak_callbacks_run},
@@ -228,6 +236,8 @@ print_json(bool clean)
 {
     const struct settings *set = &run.settings;
     const struct gyre_histogram *stops = &run.stops;
+    struct path paths[32];
+    unsigned count;
     printf("{\"verdict\":\"%s\",\"seed\":%" PRIu64 ",\"threads\":%u,"
            "\"seconds\":%.3f,\"mix\":\"%s\",\"copies\":%s,\"verify\":%s,"
            "\"rounds\":%" PRIu64 ",\"quiescent_points\":%" PRIu64 ",",
@@ -260,6 +270,11 @@ print_json(bool clean)
            report_sum(TALLY_##id));
     TALLY_TABLE(TALLY_JSON)
 #undef TALLY_JSON
+    printf("},\"slow_paths\":{");
+    count = library_paths(paths);
+    for (unsigned i = 0; i < count; i++)
+        printf("%s\"%s\":%" PRIu64, i ? "," : "", paths[i].what,
+               paths[i].times);
     printf("}}\n");
 }
 

@@ -111,6 +111,8 @@ struct run {
     uint32_t container_count;
     struct shadow_shared *shared;
     uint32_t shared_count, shared_room;
+    struct handle *locked; /* holders written under their lock */
+    uint32_t locked_count;
     struct handle *adopted; /* resurrected before the last quiescent point */
     unsigned adopted_count;
     enum stage next;

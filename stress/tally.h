@@ -51,6 +51,7 @@ enum mix {
     X(SHARED_EXCHANGE, "shared exchange", MIX_SHARED, 1)                  \
     X(SHARED_GET, "shared get", MIX_SHARED, 1)                            \
     X(SHARED_SET, "shared set", MIX_SHARED, 1)                            \
+    X(LOCKED, "slot used under a lock", MIX_SHARED, 1)                    \
     X(WEAK_MADE, "weak reference made", MIX_WEAK, 1)                      \
     X(WEAK_HIT, "weak get answered", MIX_WEAK, 1)                         \
     X(WEAK_NULL, "weak get refused", MIX_WEAK, 1)                         \

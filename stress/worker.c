@@ -163,7 +163,7 @@ static void
 teardown(struct worker *w)
 {
     if (w->id == 0)
-        run.shared_count = 0;
+        run.shared_count = run.locked_count = 0;
     for (unsigned pass = 0; pass < 2; pass++) {
         if (w->id == 0 && pass == 1)
             node_resurrect(false);

@@ -224,24 +224,19 @@ gyre_cascade_run(struct mutator *self, bool all)
 void
 gyre_cascade_push(struct mutator *self, struct gyre_object *obj)
 {
-    const struct gyre_type *type = gyre_type_of(obj);
-    /* The plain case by itself: one run of slots that turn out empty, no
-     * callback, no weak reference. */
-    if (GYRE_LIKELY((type->traits & (TYPE_RUN | TYPE_DEALLOCS)) == TYPE_RUN &&
-                    !(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_WEAK))) {
-        struct gyre_slot *slot =
-            (struct gyre_slot *)((char *)obj + type->first_slot);
-        uint32_t left = type->run_slots;
-        while (left > 0 && slot->ref == NULL)
-            slot++, left--;
-        if (left == 0) {
-            memory_block_free(&self->fast, obj);
-            return;
-        }
-    }
     gyre_cascade_defer(self, obj);
     if (!self->object.cascading)
         gyre_cascade_run(self, false);
+}
+
+void
+gyre_cascade_bury(struct mutator *self, struct gyre_object *obj)
+{
+    if (!(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_WEAK) &&
+        object_dies_plainly(obj, gyre_type_of(obj)))
+        memory_block_free(&self->fast, obj);
+    else
+        gyre_cascade_push(self, obj);
 }
 
 /* ---- lists of objects ---- */

@@ -46,7 +46,7 @@ merge_last(struct mutator *worker, struct gyre_object *obj, uint32_t shared,
     /* relaxed: nobody refers to it; a stale reader must find it dead */
     gyre_store_relaxed((gyre_rc_word *)&obj->rc_local, RC_DEAD_WORD);
     if (bury)
-        gyre_cascade_push(worker, obj);
+        gyre_cascade_bury(worker, obj);
     else
         gyre_cascade_defer(worker, obj);
     return true;

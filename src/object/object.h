@@ -27,7 +27,7 @@ enum type_traits {
     TYPE_TRACKED = 1u << 6,    /* container: lives in collector's pages */
     TYPE_UNCLEARABLE = 1u << 7, /* its cycles can't be broken */
     TYPE_RUN = 1u << 8,        /* slots are one run and all there is */
-    TYPE_WEAKREF = 1u << 9
+    TYPE_PLAIN = 1u << 9 /* TYPE_RUN, and nobody is told of a death */
 };
 
 /* ---- words ---- */
@@ -118,6 +118,24 @@ size_t gyre_object_bytes(const struct gyre_object *obj,
             }                                                               \
         }                                                                   \
     } while (0)
+
+/* A dead object that has nothing to release and nobody to tell: its block can
+ * be freed as it is. Most objects are of such types, and many die with their
+ * slots empty. The caller knows that no weak reference names it. */
+static inline bool
+object_dies_plainly(const struct gyre_object *obj,
+                    const struct gyre_type *type)
+{
+    const struct gyre_slot *slot =
+        (const struct gyre_slot *)((const char *)obj + type->first_slot);
+    uint32_t left = type->run_slots;
+    if ((type->traits & TYPE_PLAIN) == 0)
+        return false;
+    for (; left > 0; left--, slot++)
+        if (slot->ref != NULL)
+            return false;
+    return true;
+}
 
 /* ---- a heap's and a thread's part ---- */
 
@@ -233,6 +251,8 @@ void gyre_merge_look_again(struct mutator *self, struct mutator *worker);
  * what it held and frees it, now or as soon as the running cascade gets to
  * it. */
 void gyre_cascade_push(struct mutator *self, struct gyre_object *obj);
+/* The same for one that may be plain: its block is freed at once then. */
+void gyre_cascade_bury(struct mutator *self, struct gyre_object *obj);
 /* Put it on the list without starting a cascade. */
 void gyre_cascade_defer(struct mutator *self, struct gyre_object *obj);
 void gyre_cascade_run(struct mutator *self, bool all);

@@ -134,29 +134,41 @@ give_up_ownership(struct mutator *self, struct gyre_object *obj,
     if (finalize)
         gyre_finalizer_push(self, obj);
     else if (count == 0)
-        gyre_cascade_push(self, obj);
+        gyre_cascade_bury(self, obj);
 }
 
-void
-gyre_decref_zero(struct gyre_object *obj)
+/* The last local reference of an object that is not plain, or that others
+ * have a word in. `shared` was loaded with acquire. */
+static GYRE_NOINLINE void
+decref_zero_slow(struct gyre_object *obj, uint32_t shared)
 {
     struct mutator *self = mutator_of(gyre_self);
     const struct gyre_type *type = gyre_type_of(obj);
-    /* acquire; pairs: gyre_decref_shared(). Exactly 0: no other reference,
-     * no flag, so nobody can come by one, and what others did to the object
-     * before they gave theirs up happened before this. */
-    uint32_t shared = gyre_load_acquire(&obj->rc_shared);
-    if (GYRE_UNLIKELY(gyre_rc_shared_count(shared) == 0 &&
-                      finalizer_is_first(obj, type))) {
+    if (gyre_rc_shared_count(shared) == 0 && finalizer_is_first(obj, type)) {
         gyre_finalizer_push(self, obj);
-        return;
-    }
-    if (GYRE_LIKELY(shared == 0)) {
+    } else if (shared == 0) {
         /* relaxed: a stray reader of this word needs a defined value */
         gyre_store_relaxed((gyre_rc_word *)&obj->rc_local, RC_DEAD_WORD);
         gyre_cascade_push(self, obj);
     } else {
         give_up_ownership(self, obj, type);
+    }
+}
+
+void
+gyre_decref_zero(struct gyre_object *obj)
+{
+    /* acquire; pairs: gyre_decref_shared(). Exactly 0: no other reference,
+     * no flag, so nobody can come by one, and what others did to the object
+     * before they gave theirs up happened before this. */
+    uint32_t shared = gyre_load_acquire(&obj->rc_shared);
+    if (GYRE_LIKELY(shared == 0 &&
+                    object_dies_plainly(obj, gyre_type_of(obj)))) {
+        /* relaxed: as in decref_zero_slow() */
+        gyre_store_relaxed((gyre_rc_word *)&obj->rc_local, RC_DEAD_WORD);
+        memory_block_free(gyre_self, obj);
+    } else {
+        decref_zero_slow(obj, shared);
     }
 }
 
@@ -228,7 +240,7 @@ again:
                    ? gyre_cas_weak_relaxed(&obj->rc_shared, &shared, next)
                    : gyre_cas_weak_acq_rel(&obj->rc_shared, &shared, next)));
     if (effect == DECREMENT_KILLS)
-        gyre_cascade_push(self, obj);
+        gyre_cascade_bury(self, obj);
     else if (effect == DECREMENT_QUEUES)
         gyre_merge_queue(self, obj, local & 0xffff);
 }

@@ -108,6 +108,9 @@ gyre_type_ready(struct gyre_type *type)
     if (run_slots == type->slot_count && !type->item_slot &&
         type->array_count == 0 && type->trace == NULL && type->clear == NULL)
         traits |= TYPE_RUN;
+    if ((traits & TYPE_RUN) != 0 && type->finalize == NULL &&
+        type->dealloc == NULL)
+        traits |= TYPE_PLAIN;
     uintptr_t header = (uintptr_t)type;
     if (tracked && !(type->flags & GYRE_TYPE_TRACK_LATE))
         header |= (uintptr_t)GYRE_WORD0_TRACKED;
