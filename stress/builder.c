@@ -179,6 +179,7 @@ share_holders(struct worker *w, const uint32_t *built)
             run.shared[run.shared_count++] =
                 (struct shadow_shared){index, i, content};
         }
+        run.was_shared = true;
         if (++holders == SHARED_HOLDERS_MOST)
             break;
     }
@@ -198,6 +199,7 @@ lock_holders(struct worker *w, const uint32_t *built)
         oracle_take(index);
         oracle_set_writer(index, ORACLE_WRITER_LOCKED);
         run.locked[run.locked_count++] = (struct handle){record->where, index};
+        run.was_locked = true;
         if (run.locked_count == SHARED_HOLDERS_MOST)
             break;
     }

@@ -113,6 +113,7 @@ struct run {
     uint32_t shared_count, shared_room;
     struct handle *locked; /* holders written under their lock */
     uint32_t locked_count;
+    bool was_shared, was_locked; /* there were such, in some round */
     struct handle *adopted; /* resurrected before the last quiescent point */
     unsigned adopted_count;
     enum stage next;

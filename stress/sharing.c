@@ -158,8 +158,8 @@ op_locked(struct worker *w)
     count(TALLY_LOCKED);
     if (index == 0) {
         if (old != NULL)
-            oracle_fail(FAILURE_SLOT, holder.index,
-                        "slot %u should be empty", i);
+            oracle_fail(FAILURE_SLOT, holder.index, "slot %u should be empty",
+                        i);
         return;
     }
     node_expect(old, index);

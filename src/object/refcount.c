@@ -77,6 +77,8 @@ gyre_incref_slow(struct gyre_object *obj)
         incref_armed(obj);
     } else {
         GYRE_YIELD_POINT("incref shared");
+        if (FAULT_DUE(FAULT_INCREF_LEFT_OUT, 1024))
+            return;
         /* relaxed: the caller's own reference keeps the object alive, and an
          * increment publishes nothing. Not armed: arming happens in a stop,
          * and no safepoint lies between the load above and this. */
@@ -196,6 +198,16 @@ decremented(const struct gyre_object *obj, uint32_t shared, uint32_t *next)
     return DECREMENT_PLAIN;
 }
 
+static inline bool
+exchange_decremented(struct gyre_object *obj, uint32_t *shared, uint32_t next)
+{
+    if (FAULT(FAULT_RELEASE_RELAXED))
+        return gyre_cas_weak_relaxed(&obj->rc_shared, shared, next);
+    /* acq_rel; pairs: gyre_decref_zero(), give_up_ownership(),
+     * merge_halves() */
+    return gyre_cas_weak_acq_rel(&obj->rc_shared, shared, next);
+}
+
 /* All that a decrement by another thread may meet. */
 static GYRE_NOINLINE void
 decref_shared_slow(struct gyre_object *obj)
@@ -233,12 +245,9 @@ again:
             }
         }
         GYRE_YIELD_POINT("decref shared");
-        /* acq_rel; pairs: gyre_decref_zero(), give_up_ownership(),
-         * merge_halves(). What this thread did to the object happened before
-         * whoever frees it; and if that is us, what others did. */
-    } while (!(FAULT(FAULT_RELEASE_RELAXED)
-                   ? gyre_cas_weak_relaxed(&obj->rc_shared, &shared, next)
-                   : gyre_cas_weak_acq_rel(&obj->rc_shared, &shared, next)));
+        /* What this thread did to the object happened before whoever frees
+         * it; and if that is us, what others did. */
+    } while (!exchange_decremented(obj, &shared, next));
     if (effect == DECREMENT_KILLS)
         gyre_cascade_bury(self, obj);
     else if (effect == DECREMENT_QUEUES)
@@ -250,19 +259,20 @@ gyre_decref_shared(struct gyre_object *obj)
 {
     uint32_t shared = gyre_load_relaxed(&obj->rc_shared);
     int32_t count = gyre_rc_shared_count(shared);
+    if (FAULT_DUE(FAULT_DECREF_TWICE, 1024)) {
+        decref_shared_slow(obj);
+        shared = gyre_load_relaxed(&obj->rc_shared);
+        count = gyre_rc_shared_count(shared);
+    }
     /* The plain case by itself: the shared half has one to give, and it is
      * not the last of a merged word. Whose the other half is doesn't matter
      * then: the same exchange would be made for any owner. */
     if (GYRE_LIKELY(count > (int32_t)(shared & GYRE_RC_MERGED) &&
-                    count < RC_SATURATED)) {
-        /* acq_rel; pairs: gyre_decref_zero(), give_up_ownership(),
-         * merge_halves(). As in decref_shared_slow(). */
-        if (GYRE_LIKELY(gyre_cas_weak_acq_rel(
-                &obj->rc_shared, &shared,
-                (shared - GYRE_RC_SHARED_UNIT) &
-                    ~(uint32_t)GYRE_RC_IS_ARMED)))
-            return;
-    }
+                    count < RC_SATURATED) &&
+        GYRE_LIKELY(exchange_decremented(
+            obj, &shared,
+            (shared - GYRE_RC_SHARED_UNIT) & ~(uint32_t)GYRE_RC_IS_ARMED)))
+        return;
     decref_shared_slow(obj);
 }
 
