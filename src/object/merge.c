@@ -246,6 +246,10 @@ gyre_merge_queue(struct mutator *self, struct gyre_object *obj,
     GYRE_CHECK(owner != NULL, "decref: object %p has owner %u, who is nobody",
                (void *)obj, number);
     count_one(&mine->counters.queued);
+    if (GYRE_UNLIKELY(mine->finding_lost)) {
+        note_lost(self, obj);
+        return;
+    }
     if (mine->staging_for != owner ||
         mine->staging->count == QUEUE_CHUNK_ENTRIES) {
         gyre_merge_publish(self);
@@ -365,8 +369,13 @@ gyre_merge_find_lost(struct mutator *self)
         return;
     gyre_store_relaxed(&heap->object.lost_queued, 0);
     self->object.merging_for++;
+    /* QUEUED says that a reference is a queue's, not which: an entry made
+     * now, for what the dead found here referred to, would be found as lost
+     * and merged a second time. */
+    self->object.finding_lost = true;
     gyre_memory_each_page(heap, (1u << GYRE_PAGE_CONTAINER) |
                                     (1u << GYRE_PAGE_LEAF),
                           find_lost_in_page, self);
+    self->object.finding_lost = false;
     self->object.merging_for--;
 }

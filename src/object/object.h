@@ -195,6 +195,7 @@ struct object_thread {
     struct queue_chunk *staging;    /* entries on their way */
     struct mutator *staging_for;    /* to this thread */
     struct queue_chunk *spare;      /* an empty chunk, or NULL */
+    bool finding_lost; /* entries are left to be found, like those looked for */
     struct object_list pending;     /* finalizers to run, references held */
     struct gyre_object *callbacks;  /* weak references whose callback is due */
     uint32_t in_callback;           /* > 0: inside a finalizer or callback */
