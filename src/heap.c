@@ -148,6 +148,18 @@ bury_threads_as_guest(struct gyre_heap *heap)
     rcu_process_reader_resume(online);
 }
 
+/* Its threads did not stop in time, so it may be torn at any place. A child
+ * that only runs another program need not care; one that attaches is told. */
+static void
+lose_heap(struct gyre_heap *heap, const struct mutator *self)
+{
+    heap->lost_in_fork = true;
+    if (self != NULL) {
+        gyre_self = NULL;
+        gyre_self_mark = GYRE_RC_NO_THREAD;
+    }
+}
+
 static void
 after_fork_child(void)
 {
@@ -167,11 +179,12 @@ after_fork_child(void)
                                     self != NULL ? &self->part : NULL);
         had_thread =
             gyre_collector_after_fork_child(heap, nested ? self : NULL);
+        if (!heap->fork_stopped) {
+            lose_heap(heap, self);
+            continue;
+        }
         if (detached)
             gyre_participant_return(&self->part);
-        GYRE_CHECK(heap->fork_stopped,
-                   "fork: the threads of a heap did not stop in time; the "
-                   "child can't use it");
         if (self != NULL)
             bury_threads(heap, self);
         else
@@ -318,7 +331,8 @@ enum gyre_status
 gyre_heap_destroy(struct gyre_heap *heap)
 {
     struct gyre_thread *self;
-    if (has_attached_threads(heap) || gyre_self != NULL)
+    if (heap->lost_in_fork || has_attached_threads(heap) ||
+        gyre_self != NULL)
         return GYRE_ERR_STATE;
     gyre_collector_stop(heap);
     /* A thread of our own: orphans are merged, deallocs may free memory. */

@@ -27,6 +27,7 @@ struct gyre_heap {
     struct gyre_heap *next;
     bool fork_nested;  /* the forking thread is inside a collection */
     bool fork_stopped; /* this heap's threads are stopped for a fork */
+    bool lost_in_fork; /* they were not: a forked child can't use this heap */
     /* values of the option table; atomic, any thread */
     uint64_t options[GYRE_OPTION_COUNT];
 };

@@ -44,7 +44,7 @@ attach(struct gyre_heap *heap, bool numbered, struct gyre_thread **out)
 {
     struct participant *part;
     *out = NULL;
-    if (gyre_self != NULL)
+    if (gyre_self != NULL || heap->lost_in_fork)
         return GYRE_ERR_STATE;
     part = gyre_world_enter(&heap->world, numbered, make_mutator, heap);
     if (part == NULL)

@@ -44,7 +44,8 @@ extern GYRE_API GYRE_THREAD_LOCAL uint16_t gyre_self_mark;
 /* Attach the calling OS thread, so that it may touch objects of `heap`.
  *   heap   must outlive the handle
  *   out    receives the handle: owned by this thread, not to be shared
- * GYRE_OK; GYRE_ERR_NOMEM; GYRE_ERR_STATE when already attached. After an
+ * GYRE_OK; GYRE_ERR_NOMEM; GYRE_ERR_STATE when already attached, or in a
+ * forked child when the heap's threads did not stop for the fork. After an
  * error `*out` is NULL and the thread may try again.
  * Any thread. Waits while the world is stopped. One lock, 8 KiB per thread.
  * Not async-signal-safe. Design: docs/design/threads.md .thread */
