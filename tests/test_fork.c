@@ -1,6 +1,7 @@
 /* fork: the child has one thread, and heaps that are whole. */
 #include "support/fixture.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
@@ -473,6 +474,57 @@ test_threads_fork_at_the_same_time(void **state)
     fixture_close(&fx);
 }
 
+/* ---- a thread that does not stop ---- */
+
+struct stubborn {
+    uint32_t busy, over; /* atomic */
+};
+
+static void
+be_busy(struct fixture *fx, struct gyre_thread *self, void *arg)
+{
+    struct stubborn *stubborn = arg;
+    (void)fx;
+    (void)self;
+    /* relaxed, both: flags, with nothing behind them */
+    gyre_store_relaxed(&stubborn->busy, 1);
+    while (gyre_load_relaxed(&stubborn->over) == 0)
+        sched_yield(); /* no safepoint */
+}
+
+/* Covers docs/design/heap.md .heap.fork: a heap whose threads did not stop in
+ * time is lost to the child alone, which lives on and is told. */
+static void
+test_heap_that_did_not_stop_is_lost_to_the_child(void **state)
+{
+    struct fixture fx;
+    struct worker worker;
+    struct stubborn stubborn = {0, 0};
+    struct node *node;
+    pid_t pid;
+    (void)state;
+    fixture_open(&fx, "gc.automatic=0,gc.thread=0,thread.stop_timeout=50");
+    node = plain_node_new(&fx);
+    worker_start(&worker, &fx, be_busy, &stubborn);
+    while (gyre_load_relaxed(&stubborn.busy) == 0)
+        gyre_safepoint(fx.self);
+    pid = fork();
+    if (pid == 0) {
+        struct gyre_thread *self;
+        CHILD_CHECK(gyre_thread_self() == NULL);
+        CHILD_CHECK(gyre_thread_attach(fx.heap, &self) == GYRE_ERR_STATE);
+        CHILD_CHECK(gyre_heap_destroy(fx.heap) == GYRE_ERR_STATE);
+        _exit(0);
+    }
+    assert_child_is_well(pid);
+    gyre_store_relaxed(&stubborn.over, 1);
+    worker_join(&worker);
+    node_drop(node);
+    assert_int_equal(fixture_live(&fx), 0);
+    assert_int_equal(gyre_collect(fx.heap, GYRE_GEN_OLD), GYRE_OK);
+    fixture_close(&fx);
+}
+
 #define TEST(name) \
     cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
@@ -489,6 +541,7 @@ main(void)
         TEST(test_child_unlocks_what_others_waited_for),
         TEST(test_children_of_children),
         cmocka_unit_test(test_threads_fork_at_the_same_time),
+        cmocka_unit_test(test_heap_that_did_not_stop_is_lost_to_the_child),
     };
     return cmocka_run_group_tests_name("fork", tests, NULL, NULL);
 }
