@@ -284,6 +284,23 @@ unmap:
 
 /* ---- destroy ---- */
 
+/* What a dealloc gives up, beyond the slots, may have had its own already,
+ * and is not to die once more: nothing is counted any more. */
+static void
+stop_counting_page(struct page *page, void *arg)
+{
+    (void)arg;
+    for (uint32_t i = 0; i < page->fresh; i++) {
+        struct gyre_object *obj =
+            (struct gyre_object *)(page->blocks +
+                                   (size_t)i * page->fast.block_size);
+        if (word0_is_object(gyre_load_relaxed(&obj->word0)) &&
+            !(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_DEAD))
+            /* relaxed: the heap's last thread */
+            gyre_store_relaxed(&obj->rc_local, GYRE_RC_IMMORTAL);
+    }
+}
+
 static void
 dealloc_page(struct page *page, void *arg)
 {
@@ -337,10 +354,11 @@ gyre_heap_destroy(struct gyre_heap *heap)
     gyre_collector_stop(heap);
     /* A thread of our own: orphans are merged, deallocs may free memory. */
     if (gyre_thread_attach_internal(heap, &self) == GYRE_OK) {
+        const uint32_t kinds =
+            (1u << GYRE_PAGE_CONTAINER) | (1u << GYRE_PAGE_LEAF);
         (void)gyre_quiesce(heap);
-        gyre_memory_each_page(heap, (1u << GYRE_PAGE_CONTAINER) |
-                                        (1u << GYRE_PAGE_LEAF),
-                              dealloc_page, NULL);
+        gyre_memory_each_page(heap, kinds, stop_counting_page, NULL);
+        gyre_memory_each_page(heap, kinds, dealloc_page, NULL);
         gyre_thread_leave(self);
     }
     unlist_heap(heap);

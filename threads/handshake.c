@@ -88,11 +88,12 @@ await_answer(struct world *world, struct participant *part, uint32_t phase,
     while (!answered(world, part, phase)) {
         int error = 0;
         pthread_mutex_lock(&world->lock);
-        /* acquire; pairs: gyre_handshake_answer(). Looked at under the lock:
-         * an answer after this look is told to us. The same for a thread
-         * that detached, leaves or was released: it can be claimed now. */
+        /* seq_cst, both; pairs: gyre_handshake_answer(), tell_watchers().
+         * Looked at under the lock and after `attention` was raised: an
+         * answer after this look is told to us. The same for a thread that
+         * detached, leaves or was released: it can be claimed now. */
         uint32_t state = gyre_load_seq_cst(&part->state);
-        if (gyre_load_acquire(&part->ack) != phase &&
+        if (gyre_load_seq_cst(&part->ack) != phase &&
             state != PART_DETACHED && state != PART_GONE)
             error = pthread_cond_timedwait(&world->changed, &world->lock,
                                            until);

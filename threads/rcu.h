@@ -37,6 +37,7 @@
 
 struct rcu_member {
     bool registered_here; /* so that leaving unregisters; owner only */
+    bool was_online; /* before, when registered by another; owner only */
     struct urcu_qsbr_reader *reader; /* the thread's own, for fork */
     char token;           /* its address only */
 };
@@ -46,6 +47,7 @@ rcu_member_join(struct rcu_member *member)
 {
     member->reader = &URCU_TLS(urcu_qsbr_reader);
     member->registered_here = !member->reader->registered;
+    member->was_online = rcu_read_ongoing();
     if (member->registered_here)
         rcu_register_thread();
     else
@@ -58,6 +60,8 @@ rcu_member_leave(struct rcu_member *member)
     RCU_TOKEN_RELEASE(&member->token);
     if (member->registered_here)
         rcu_unregister_thread();
+    else if (!member->was_online)
+        rcu_thread_offline();
     member->registered_here = false;
 }
 

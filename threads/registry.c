@@ -124,6 +124,10 @@ gyre_world_enter(struct world *world, bool numbered,
         part = take_free(&world->free_unnumbered);
     if (part == NULL)
         part = make_participant(world, numbered, make, arg);
+    /* No memory: one of the library's own, which may be there to free some,
+     * does with the record of a thread that left. */
+    if (part == NULL && !numbered)
+        part = take_free(&world->free_numbers);
     if (part != NULL) {
         /* relaxed: a new owner starts in the present phase; a handshake that
          * is under way holds no lock, and finds an answer here that is true:

@@ -10,9 +10,10 @@
 static bool
 hold(struct participant *part)
 {
-    /* acquire; pairs: gyre_participant_park(). All a parked thread did is
-     * visible to us. */
-    uint32_t state = gyre_load_acquire(&part->state);
+    /* seq_cst; pairs: gyre_participant_park(), tell_watchers(). All a parked
+     * thread did is visible to us; and one that detaches after this look
+     * finds that we wait. */
+    uint32_t state = gyre_load_seq_cst(&part->state);
     while (state == PART_DETACHED) {
         /* seq_cst; pairs: gyre_participant_detach(),
          * gyre_participant_return(). Either it comes back first and we wait

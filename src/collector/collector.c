@@ -144,6 +144,10 @@ note_blocks(struct mutator *self, bool *busy)
     status = gyre_world_stop(&heap->world, &self->part,
                              heap_option(heap, GYRE_OPT_THREAD_STOP_TIMEOUT));
     if (status == GYRE_OK) {
+        if (gyre_load_relaxed(&heap->object.lost_queued) != 0) {
+            gyre_merge_drain_all(self);
+            gyre_merge_find_lost(self);
+        }
         gyre_memory_note_all(heap);
         *busy = gyre_object_is_busy(self);
         gyre_world_resume(&heap->world);

@@ -79,6 +79,8 @@ void gyre_collector_start(struct gyre_heap *heap);
 /* Stop and join it. No lock is held; the caller is not attached. */
 void gyre_collector_stop(struct gyre_heap *heap);
 
+/* Have a grace period waited for when many pages need one. */
+void gyre_collector_note_retiring(struct gyre_heap *heap);
 /* A slow allocation of a container may have passed a threshold. */
 void gyre_collector_note_births(struct mutator *self);
 /* Have a collection of at least `generation` run soon, on the heap's thread

@@ -38,8 +38,8 @@ gyre_collector_ask(struct gyre_heap *heap, enum gyre_generation generation)
     while (asked < want &&
            !gyre_cas_weak_release(&collector->asked, &asked, want))
         ;
-    if (asked >= want)
-        return; /* and its asker has seen to it */
+    /* Also when it was asked for before: where the heap has no thread, who
+     * asked then may have left without a poll. */
     wake(heap);
 }
 
@@ -49,8 +49,6 @@ ask_grace(struct gyre_heap *heap)
 {
     struct collector *collector = &heap->collector;
     /* relaxed: a wish; what it is about is under the page lock */
-    if (gyre_load_relaxed(&collector->grace_asked) != 0)
-        return;
     gyre_store_relaxed(&collector->grace_asked, 1);
     wake(heap);
 }
@@ -77,6 +75,14 @@ take_asked(struct collector *collector, enum gyre_generation *generation)
 }
 
 void
+gyre_collector_note_retiring(struct gyre_heap *heap)
+{
+    /* relaxed: a hint, written under the page lock */
+    if (gyre_load_relaxed(&heap->memory.retiring_pages) > RETIRING_PAGES)
+        ask_grace(heap);
+}
+
+void
 gyre_collector_note_births(struct mutator *self)
 {
     struct gyre_heap *heap = self->fast.heap;
@@ -84,8 +90,7 @@ gyre_collector_note_births(struct mutator *self)
     int64_t mine = gyre_load_relaxed(&self->memory.container_net);
     int64_t delta = mine - self->object.noted_net, net, base;
     uint64_t threshold = heap_option(heap, GYRE_OPT_GC_THRESHOLD0);
-    if (gyre_load_relaxed(&heap->memory.retiring_pages) > RETIRING_PAGES)
-        ask_grace(heap);
+    gyre_collector_note_retiring(heap);
     if (delta == 0)
         return;
     self->object.noted_net = mine;
@@ -261,8 +266,13 @@ gyre_collector_stop(struct gyre_heap *heap)
     join = collector->started;
     pthread_cond_signal(&collector->wake);
     pthread_mutex_unlock(&collector->thread_lock);
-    if (join)
+    if (join) {
+        /* It may wait for a grace period, and the caller may be a reader of
+         * the program's own. */
+        bool online = rcu_process_reader_pause();
         pthread_join(collector->thread, NULL);
+        rcu_process_reader_resume(online);
+    }
     pthread_mutex_lock(&collector->thread_lock);
     collector->started = collector->stopping = false;
     pthread_mutex_unlock(&collector->thread_lock);

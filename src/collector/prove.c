@@ -10,11 +10,15 @@
  * Design: docs/design/cycle.md .prove.exact */
 #include "cycle.h"
 
+/* A member has no owner but ARMED until PROVE lets it go: what has another
+ * is somebody else in its block. Limbo keeps blocks from that, but for those
+ * of a thread that left meanwhile, or is not there in a forked child. */
 static bool
 still_lives(const struct gyre_object *obj)
 {
     return word0_is_object(gyre_load_relaxed(&obj->word0)) &&
-           !(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_DEAD);
+           !(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_DEAD) &&
+           (gyre_load_relaxed(&obj->rc_local) & 0xffff) == GYRE_RC_ARMED;
 }
 
 /* ARMED kept: nothing that may be done to an object went past it, so its

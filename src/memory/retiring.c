@@ -87,8 +87,33 @@ gyre_memory_pin(struct gyre_heap *heap)
     pin_add(heap, 1);
 }
 
+/* Pages that retired for the pin's sake alone. NULL while it is held. */
+static struct page *
+take_unread(struct gyre_heap *heap)
+{
+    struct memory_heap *memory = &heap->memory;
+    struct page *page, *next, *list = NULL;
+    pthread_mutex_lock(&memory->page_lock);
+    page = memory->pinned == 0 ? memory->retiring : NULL;
+    for (; page != NULL; page = next) {
+        next = page->next;
+        if (gyre_page_needs_grace(heap, page))
+            continue;
+        page_list_remove(&memory->retiring, page);
+        page->next = list;
+        list = page;
+        /* relaxed: written under the lock */
+        gyre_store_relaxed(&memory->retiring_pages,
+                           gyre_load_relaxed(&memory->retiring_pages) -
+                               span_page_count(page));
+    }
+    pthread_mutex_unlock(&memory->page_lock);
+    return list;
+}
+
 void
 gyre_memory_unpin(struct gyre_heap *heap)
 {
     pin_add(heap, UINT64_MAX);
+    gyre_memory_retiring_release(heap, take_unread(heap));
 }

@@ -56,6 +56,8 @@ allocate(const struct gyre_type *type, size_t size)
     }
     if (kind == GYRE_PAGE_CONTAINER)
         gyre_collector_note_births(mutator_of(self));
+    else /* weakly referenced or PUBLISHED, leaves retire pages too */
+        gyre_collector_note_retiring(self->heap);
     if (obj == NULL)
         return NULL;
     if (!zeroed)

@@ -1,6 +1,8 @@
 /* Finalizers and callbacks of weak references: run by the runtime's rules,
  * once, with the object whole, at the outermost safepoint.
  * Design: docs/design/weakref.md .final */
+#include <sched.h>
+
 #include "../fault.h"
 #include "../heap.h"
 #include "weakref.h"
@@ -54,8 +56,28 @@ gyre_finalizer_push(struct mutator *self, struct gyre_object *obj)
 static bool
 is_held(const struct gyre_object *weakref)
 {
-    uint32_t shared = gyre_load_relaxed(&weakref->rc_shared);
-    return gyre_object_count(weakref) > ((shared & GYRE_RC_QUEUED) ? 2 : 1);
+    uint32_t local, shared, again;
+    unsigned spins = 0;
+    int64_t count;
+    /* Its owner may be at work: one word of the two is of no use without the
+     * other, as they were at one moment, nor is half a merge. */
+    for (;;) {
+        /* acquire, both; pairs: gyre_decref_shared(), give_up_ownership().
+         * In this order; and who gave a reference up in the shared half has
+         * seen the owner take its own, so the second look sees it too. */
+        local = gyre_load_acquire(&weakref->rc_local);
+        shared = gyre_load_acquire(&weakref->rc_shared);
+        again = gyre_load_relaxed(&weakref->rc_local);
+        if (local == again &&
+            ((shared & GYRE_RC_MERGED) || (local & 0xffff) != GYRE_RC_NOBODY))
+            break;
+        if (++spins > 64)
+            sched_yield();
+    }
+    count = gyre_rc_shared_count(shared);
+    if (!(shared & GYRE_RC_MERGED) && rc_owner_is_thread(local))
+        count += rc_local_count(local);
+    return count > ((shared & GYRE_RC_QUEUED) ? 2 : 1);
 }
 
 /* Callbacks of weak references that still somebody holds. */

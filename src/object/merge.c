@@ -330,8 +330,11 @@ again:
         gyre_merge_drain_of(self, other);
         /* What the dead that wait still refer to would look alive. */
         if (other != self && !other->object.cascading &&
-            !gyre_cascade_is_empty(other))
+            !gyre_cascade_is_empty(other)) {
+            self->object.merging_for++;
             gyre_cascade_take_over(self, other);
+            self->object.merging_for--;
+        }
     }
     /* Linking the dead may have given up, and so queued, one more. */
     if (self->object.staging != NULL)
@@ -354,8 +357,12 @@ find_lost_in_page(struct page *page, void *arg)
         uint32_t shared = gyre_load_relaxed(&obj->rc_shared);
         if ((shared & GYRE_RC_QUEUED) == 0)
             continue;
-        if (shared & GYRE_RC_DEAD)
+        if (shared & GYRE_RC_DEAD) {
+            /* relaxed: ours; found once, however long it waits */
+            gyre_store_relaxed(&obj->rc_shared,
+                               shared & ~(uint32_t)GYRE_RC_QUEUED);
             gyre_cascade_defer(self, obj);
+        }
         else
             merge_halves(self, obj, false);
     }

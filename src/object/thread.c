@@ -25,6 +25,8 @@ bool
 gyre_object_is_busy(struct mutator *self)
 {
     struct participant *part;
+    if (gyre_load_relaxed(&self->fast.heap->object.lost_queued) != 0)
+        return true;
     /* acquire; pairs: list_participant() */
     for (part = gyre_load_acquire(&self->fast.heap->world.participants);
          part != NULL; part = part->next) {
