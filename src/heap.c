@@ -1,6 +1,7 @@
 /* A heap's life: create, destroy, fork. Design: docs/design/heap.md */
 #include "heap.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -53,6 +54,25 @@ collecting_here(const struct gyre_heap *heap)
            gyre_load_relaxed(&heap->collector.holder) == self;
 }
 
+/* All collectors' locks but the forking thread's own, or none. */
+static bool
+try_lock_collectors(void)
+{
+    struct gyre_heap *heap, *taken;
+    for (heap = heaps; heap != NULL; heap = heap->next) {
+        heap->fork_nested = collecting_here(heap);
+        if (!heap->fork_nested &&
+            pthread_mutex_trylock(&heap->collector.lock) != 0)
+            break;
+    }
+    if (heap == NULL)
+        return true;
+    for (taken = heaps; taken != heap; taken = taken->next)
+        if (!taken->fork_nested)
+            pthread_mutex_unlock(&taken->collector.lock);
+    return false;
+}
+
 /* Detached: another thread that forks holds the lock, and stops us. */
 static void
 lock_heaps(void)
@@ -66,21 +86,32 @@ lock_heaps(void)
         gyre_return_from_wait(self);
 }
 
+/* A collection is not waited for under the list's lock, since one of its
+ * finalizers may fork, or make a heap, and want that too. */
+static void
+lock_heaps_and_collectors(void)
+{
+    for (;;) {
+        lock_heaps();
+        if (try_lock_collectors())
+            return;
+        pthread_mutex_unlock(&heaps_lock);
+        sched_yield();
+    }
+}
+
 static void
 before_fork(void)
 {
     struct gyre_heap *heap;
-    lock_heaps();
+    lock_heaps_and_collectors();
     for (heap = heaps; heap != NULL; heap = heap->next) {
         struct mutator *self = self_in(heap);
         bool waits = self != NULL && !gyre_thread_is_detached(&self->fast);
         bool online;
-        heap->fork_nested = collecting_here(heap);
         if (waits)
             gyre_detach_for_wait(self);
         online = rcu_process_reader_pause();
-        if (!heap->fork_nested)
-            pthread_mutex_lock(&heap->collector.lock);
         pthread_mutex_lock(&heap->collector.grace_lock);
         rcu_process_reader_resume(online);
         if (waits)
@@ -206,7 +237,7 @@ register_fork(void)
 static void
 list_heap(struct gyre_heap *heap)
 {
-    pthread_mutex_lock(&heaps_lock);
+    lock_heaps();
     heap->next = heaps;
     heaps = heap;
     pthread_mutex_unlock(&heaps_lock);
@@ -327,7 +358,8 @@ has_attached_threads(struct gyre_heap *heap)
 {
     bool any;
     pthread_mutex_lock(&heap->world.lock);
-    any = heap->world.attached > heap->world.attached_internal;
+    any = heap->world.attached > heap->world.attached_internal ||
+          heap->world.leaving > 0;
     pthread_mutex_unlock(&heap->world.lock);
     return any;
 }

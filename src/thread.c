@@ -93,12 +93,14 @@ void
 gyre_thread_leave(struct gyre_thread *fast)
 {
     struct mutator *self = mutator_of(fast);
+    struct world *world;
     GYRE_CHECK(fast != NULL && fast == gyre_self,
                "gyre_thread_leave: not this thread's handle");
     GYRE_CHECK(!gyre_thread_is_detached(fast),
                "gyre_thread_leave: inside a detached region");
     GYRE_CHECK(self->object.in_callback == 0,
                "gyre_thread_leave: inside a finalizer or callback");
+    world = self->part.world;
     do {
         gyre_object_thread_leave(self);
         gyre_memory_note_births(&self->fast);
@@ -111,9 +113,10 @@ gyre_thread_leave(struct gyre_thread *fast)
          * saw us running: come back for it, unless another did. */
         if (gyre_merge_queue_is_empty(self) ||
             !gyre_world_reenter(&self->part))
-            return;
+            break;
         become_self(self);
     } while (true);
+    gyre_world_left(world);
 }
 
 /* ---- safepoints ---- */

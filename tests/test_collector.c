@@ -792,6 +792,58 @@ test_events_tell_a_collections_phases(void **state)
     gyre_events_listen(fx->heap, NULL, NULL);
 }
 
+/* .mem.stable .mem.limit: what retired for the collection's sake alone. */
+static void
+test_memory_that_a_collection_freed_can_be_had_at_once(void **state)
+{
+    struct fixture fx;
+    int made = 0;
+    (void)state;
+    fixture_open(&fx, "gc.automatic=0,memory.hard_limit=16m");
+    for (;; made++) {
+        struct node *node = GYRE_NEW(struct node, &plain_node_type);
+        if (node == NULL)
+            break;
+        node->fx = &fx;
+        gyre_fetch_add_relaxed(&fx.live, 1);
+        gyre_slot_move(&node->head, &node->left, &node->head);
+    }
+    assert_int_equal(gyre_collect(fx.heap, GYRE_GEN_OLD), GYRE_OK);
+    assert_int_equal(fixture_live(&fx), 0);
+    for (int i = 0; i < made / 2; i++)
+        drop_ring(&fx, 1); /* asserts that there is memory */
+    fixture_close(&fx);
+}
+
+static void
+pass_threshold_and_leave(struct fixture *fx, struct gyre_thread *self,
+                         void *arg)
+{
+    (void)self, (void)arg;
+    for (int i = 0; i < 10000; i++)
+        drop_ring(fx, 1);
+}
+
+/* .policy: without a thread of the heap's, whoever polls next collects. */
+static void
+test_collection_asked_for_by_one_who_left_is_run_by_another(void **state)
+{
+    struct fixture fx;
+    struct gyre_statistics after;
+    struct worker worker;
+    (void)state;
+    fixture_open(&fx, "gc.thread=0,gc.threshold0=1000");
+    worker_start(&worker, &fx, pass_threshold_and_leave, NULL);
+    worker_join(&worker);
+    for (int i = 0; i < 20000; i++) {
+        drop_ring(&fx, 1);
+        gyre_safepoint(fx.self);
+    }
+    gyre_statistics_get(fx.heap, &after);
+    assert_true(after.collections[GYRE_GEN_YOUNG] > 0);
+    fixture_close(&fx);
+}
+
 #define TEST(name) \
     cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
@@ -824,6 +876,10 @@ main(void)
         cmocka_unit_test(test_collections_while_threads_make_garbage),
         TEST(test_walk_sees_every_live_object),
         TEST(test_events_tell_a_collections_phases),
+        cmocka_unit_test(
+            test_memory_that_a_collection_freed_can_be_had_at_once),
+        cmocka_unit_test(
+            test_collection_asked_for_by_one_who_left_is_run_by_another),
     };
     return cmocka_run_group_tests_name("collector", tests, NULL, NULL);
 }

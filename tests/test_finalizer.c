@@ -398,6 +398,126 @@ test_destroying_a_heap_deallocates_what_lives(void **state)
     assert_int_equal(dealloc_found_slots, 0);
 }
 
+/* ---- a member's block given to another while the cycle is open ---- */
+
+#define BLOCK_TRIES 20000
+
+static struct gyre_object *handed_over; /* its reference goes with it */
+static struct gyre_object *bystanders;  /* a list by `left`, all held by it */
+static bool block_is_reused;
+
+static void
+kill_member_and_leave(struct fixture *fx, struct gyre_thread *self, void *arg)
+{
+    struct node *member = (struct node *)handed_over;
+    (void)fx, (void)self, (void)arg;
+    gyre_slot_set(&member->head, &member->left, NULL);
+    node_drop(member);
+}
+
+static struct node *
+late_node_new(struct fixture *fx)
+{
+    struct node *node = GYRE_NEW(struct node, &late_type);
+    assert_non_null(node);
+    node->fx = fx;
+    gyre_fetch_add_relaxed(&fx->live, 1);
+    return node;
+}
+
+/* Have another thread kill a member and leave, which empties its limbo, and
+ * make an object that refers to itself in the block. */
+static void
+reuse_block_of_member(struct node *node)
+{
+    struct fixture *fx = node->fx;
+    struct worker worker;
+    void *block;
+    on_late = NULL;
+    handed_over = gyre_slot_take(&node->head, &node->left);
+    block = handed_over;
+    worker_start(&worker, fx, kill_member_and_leave, NULL);
+    worker_join(&worker);
+    for (int i = 0; i < BLOCK_TRIES && !block_is_reused; i++) {
+        struct node *made = late_node_new(fx);
+        if (made == block) {
+            block_is_reused = true;
+            gyre_slot_move(&made->head, &made->left, &made->head);
+        } else {
+            gyre_slot_move(&made->head, &made->left, bystanders);
+            bystanders = &made->head;
+        }
+    }
+}
+
+/* .final .mem.limbo .prove.exact */
+static void
+test_object_in_the_block_of_a_member_has_its_own_finalizer_run(void **state)
+{
+    struct fixture *fx = *state;
+    struct node *first = late_node_new(fx), *second = plain_node_new(fx);
+    bystanders = NULL;
+    block_is_reused = false;
+    gyre_slot_set(&first->head, &first->right, &first->head);
+    gyre_slot_set(&second->head, &second->left, &first->head);
+    gyre_slot_move(&first->head, &first->left, &second->head);
+    node_drop(first);
+    on_late = reuse_block_of_member;
+    assert_int_equal(gyre_collect(fx->heap, GYRE_GEN_OLD), GYRE_OK);
+    on_late = NULL;
+    assert_true(block_is_reused);
+    assert_int_equal(gyre_collect(fx->heap, GYRE_GEN_OLD), GYRE_OK);
+    assert_int_equal(fixture_finalized(fx), 2); /* `first`, and the new one */
+    if (bystanders != NULL)
+        gyre_decref(bystanders);
+    gyre_safepoint(fx->self);
+    assert_int_equal(fixture_live(fx), 0);
+}
+
+/* ---- the heap's end ---- */
+
+struct keeper {
+    struct gyre_object head;
+    struct gyre_object *kept; /* beyond what tables say */
+    int *deallocs;
+};
+
+static void
+keeper_dealloc(struct gyre_object *obj)
+{
+    struct keeper *keeper = (struct keeper *)obj;
+    ++*keeper->deallocs;
+    if (keeper->kept != NULL)
+        gyre_decref(keeper->kept);
+}
+
+static struct gyre_type keeper_type = {
+    .name = "keeper",
+    .size = sizeof(struct keeper),
+    .dealloc = keeper_dealloc,
+};
+
+/* .heap.destroy .mem.limit: nor does it take memory, were there none. */
+static void
+test_dealloc_runs_once_at_the_heaps_end_whatever_others_give_up(void **state)
+{
+    struct fixture fx;
+    int deallocs = 0;
+    (void)state;
+    fixture_open(&fx, "gc.automatic=0,gc.thread=0");
+    assert_int_equal(gyre_type_ready(&keeper_type), GYRE_OK);
+    for (int i = 0; i < 10; i++) {
+        struct keeper *kept = GYRE_NEW(struct keeper, &keeper_type);
+        struct keeper *keeper = GYRE_NEW(struct keeper, &keeper_type);
+        kept->deallocs = keeper->deallocs = &deallocs;
+        keeper->kept = &kept->head;
+    }
+    assert_int_equal(
+        gyre_option_set(fx.heap, GYRE_OPT_MEMORY_HARD_LIMIT, 1), GYRE_OK);
+    fixture_close(&fx);
+    assert_int_equal(deallocs, 20);
+}
+
 #define TEST(name) \
     cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
 
@@ -415,6 +535,9 @@ main(void)
         TEST(test_leaving_runs_pending_finalizers),
         TEST(test_finalizer_runs_once_whoever_drops_the_last_reference),
         cmocka_unit_test(test_destroying_a_heap_deallocates_what_lives),
+        TEST(test_object_in_the_block_of_a_member_has_its_own_finalizer_run),
+        cmocka_unit_test(
+            test_dealloc_runs_once_at_the_heaps_end_whatever_others_give_up),
     };
     return cmocka_run_group_tests_name("finalizer", tests, NULL, NULL);
 }

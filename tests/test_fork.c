@@ -525,6 +525,57 @@ test_heap_that_did_not_stop_is_lost_to_the_child(void **state)
     fixture_close(&fx);
 }
 
+/* ---- forks in finalizers and beside them ---- */
+
+#define FORK_ROUNDS FIXTURE_SCALED(40)
+
+static void
+fork_and_wait(void)
+{
+    struct gyre_thread *self = gyre_thread_self();
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(0);
+    gyre_detach_begin(self);
+    GYRE_CHECK(status_of(pid) == 0, "fork: the child is not well");
+    gyre_detach_end(self);
+}
+
+static void
+fork_in_finalizer(struct node *node)
+{
+    (void)node;
+    fork_and_wait();
+}
+
+static void
+fork_repeatedly(struct fixture *fx, struct gyre_thread *self, void *arg)
+{
+    (void)fx, (void)self, (void)arg;
+    for (int i = 0; i < FORK_ROUNDS; i++) {
+        fork_and_wait();
+    }
+}
+
+/* .heap.fork: neither waits for the other with what it needs. */
+static void
+test_finalizers_of_a_collection_and_others_fork_together(void **state)
+{
+    struct fixture *fx = *state;
+    struct worker forker;
+    fx->on_finalize = fork_in_finalizer;
+    worker_start(&forker, fx, fork_repeatedly, NULL);
+    for (int i = 0; i < FORK_ROUNDS; i++) {
+        struct node *node = node_new(fx);
+        node_link(node, node);
+        node_drop(node);
+        assert_int_equal(gyre_collect(fx->heap, GYRE_GEN_OLD), GYRE_OK);
+    }
+    worker_join(&forker);
+    fx->on_finalize = NULL;
+    assert_int_equal(fixture_live(fx), 0);
+}
+
 #define TEST(name) \
     cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
@@ -542,6 +593,7 @@ main(void)
         TEST(test_children_of_children),
         cmocka_unit_test(test_threads_fork_at_the_same_time),
         cmocka_unit_test(test_heap_that_did_not_stop_is_lost_to_the_child),
+        TEST(test_finalizers_of_a_collection_and_others_fork_together),
     };
     return cmocka_run_group_tests_name("fork", tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 #include "support/fixture.h"
 
 #include <sched.h>
+#include <urcu-qsbr.h>
 
 /* A gate that is waited for without a safepoint: the slow thread's. */
 static void
@@ -434,6 +435,30 @@ test_heaps_in_one_process_do_not_mind_each_other(void **state)
         pthread_join(threads[i], NULL);
 }
 
+static void *
+attach_as_reader_offline(void *arg)
+{
+    struct fixture *fx = arg;
+    struct gyre_thread *self;
+    rcu_register_thread();
+    rcu_thread_offline();
+    GYRE_CHECK(gyre_thread_attach(fx->heap, &self) == GYRE_OK, "attach");
+    gyre_thread_leave(self);
+    GYRE_CHECK(!rcu_read_ongoing(), "leave: the thread was offline before");
+    rcu_unregister_thread();
+    return NULL;
+}
+
+/* .thread.rcu: QSBR is the program's too. */
+static void
+test_reader_that_was_offline_is_so_after_it_left(void **state)
+{
+    pthread_t thread;
+    assert_int_equal(
+        pthread_create(&thread, NULL, attach_as_reader_offline, *state), 0);
+    pthread_join(thread, NULL);
+}
+
 #define TEST(name) \
     cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
@@ -452,6 +477,7 @@ main(void)
         TEST(test_quiesce_has_every_thread_publish_and_drain),
         TEST(test_stoppers_take_turns),
         cmocka_unit_test(test_heaps_in_one_process_do_not_mind_each_other),
+        TEST(test_reader_that_was_offline_is_so_after_it_left),
     };
     return cmocka_run_group_tests_name("threads", tests, NULL, NULL);
 }

@@ -382,6 +382,109 @@ test_weak_gets_race_with_deaths(void **state)
     assert_int_equal(gyre_heap_check(fx->heap), GYRE_OK);
 }
 
+/* ---- callbacks while the weak reference is merged ---- */
+
+#define MERGE_ROUNDS FIXTURE_SCALED(2000)
+
+static pthread_barrier_t barrier;
+static struct gyre_object *shared_weak;
+static struct node *shared_target;
+
+static void
+meet(struct gyre_thread *self)
+{
+    gyre_detach_begin(self);
+    pthread_barrier_wait(&barrier);
+    gyre_detach_end(self);
+}
+
+static void
+drop_targets(struct fixture *fx, struct gyre_thread *self, void *arg)
+{
+    (void)fx, (void)arg;
+    for (int i = 0; i < MERGE_ROUNDS; i++) {
+        meet(self);
+        node_drop(shared_target);
+        gyre_safepoint_slow(self);
+        meet(self);
+    }
+}
+
+static void
+drop_weak_references(struct fixture *fx, struct gyre_thread *self, void *arg)
+{
+    (void)fx, (void)arg;
+    for (int i = 0; i < MERGE_ROUNDS; i++) {
+        meet(self);
+        gyre_decref(shared_weak);
+        gyre_safepoint_slow(self);
+        meet(self);
+    }
+}
+
+/* .weak .rc.queue: a count that is half merged is nobody's answer. */
+static void
+test_callback_runs_though_its_weak_reference_is_being_merged(void **state)
+{
+    struct fixture *fx = *state;
+    struct worker targets, weaks;
+    pthread_barrier_init(&barrier, NULL, 3);
+    worker_start(&targets, fx, drop_targets, NULL);
+    worker_start(&weaks, fx, drop_weak_references, NULL);
+    for (int i = 0; i < MERGE_ROUNDS; i++) {
+        struct watch watch = {0, NULL};
+        struct gyre_object *weak;
+        shared_target = plain_node_new(fx);
+        weak = shared_weak = weak_to(shared_target, &watch);
+        gyre_incref(weak); /* ours; the first is given up by another */
+        meet(fx->self);
+        for (int polls = 0; polls < 4; polls++)
+            gyre_safepoint_slow(fx->self);
+        meet(fx->self);
+        assert_int_equal(gyre_quiesce(fx->heap), GYRE_OK);
+        assert_int_equal(watch.called, 1);
+        gyre_decref(weak);
+    }
+    worker_join(&targets);
+    worker_join(&weaks);
+    pthread_barrier_destroy(&barrier);
+}
+
+/* ---- large leaves ---- */
+
+struct large_leaf {
+    struct gyre_object head;
+    char body[300000];
+};
+static struct gyre_type large_leaf_type = {
+    .name = "large leaf",
+    .size = sizeof(struct large_leaf),
+    .flags = GYRE_TYPE_LEAF,
+};
+
+/* .mem.stable: a grace period comes also where no container is made. */
+static void
+test_weakly_referenced_leaves_give_their_memory_back(void **state)
+{
+    struct fixture fx;
+    struct gyre_statistics after;
+    (void)state;
+    /* this thread waits for them, at its polls */
+    fixture_open(&fx, "gc.automatic=0,gc.thread=0");
+    assert_int_equal(gyre_type_ready(&large_leaf_type), GYRE_OK);
+    for (int i = 0; i < 1000; i++) {
+        struct gyre_object *leaf = gyre_new(&large_leaf_type), *weak;
+        assert_non_null(leaf);
+        assert_int_equal(gyre_weakref_new(leaf, NULL, NULL, &weak), GYRE_OK);
+        gyre_decref(leaf);
+        gyre_decref(weak);
+        gyre_safepoint(fx.self);
+    }
+    gyre_statistics_get(fx.heap, &after);
+    assert_true(after.mapped < UINT64_C(200) << 20); /* of 300 MB made */
+    fixture_close(&fx);
+}
+
 #define TEST(name) \
     cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
@@ -400,6 +503,8 @@ main(void)
         TEST(test_weak_reference_made_by_a_finalizer_is_cleared),
         TEST(test_weak_get_in_a_finalizer_resurrects),
         TEST(test_weak_gets_race_with_deaths),
+        TEST(test_callback_runs_though_its_weak_reference_is_being_merged),
+        cmocka_unit_test(test_weakly_referenced_leaves_give_their_memory_back),
     };
     return cmocka_run_group_tests_name("weakref", tests, NULL, NULL);
 }

@@ -164,12 +164,21 @@ gyre_world_leave(struct participant *part)
     pthread_mutex_lock(&world->lock);
     world->attached--;
     world->attached_internal -= part->internal;
+    world->leaving++;
     list_free(world, part);
     /* seq_cst; pairs: gyre_participant_claim(). Entries pushed before this
      * are seen by our caller's look at the queue, those after it by a pusher
      * that finds the thread gone. */
     gyre_store_seq_cst(&part->state, PART_GONE);
     pthread_cond_broadcast(&world->changed);
+    pthread_mutex_unlock(&world->lock);
+}
+
+void
+gyre_world_left(struct world *world)
+{
+    pthread_mutex_lock(&world->lock);
+    world->leaving--;
     pthread_mutex_unlock(&world->lock);
 }
 
@@ -199,6 +208,7 @@ gyre_world_reenter(struct participant *part)
         unlink_free(&world->free_unnumbered, part);
         part->next_free = NULL;
         count_attached(part);
+        world->leaving--;
     }
     pthread_mutex_unlock(&world->lock);
     if (ours)
@@ -361,6 +371,7 @@ gyre_world_after_fork_child(struct world *world, struct participant *self)
     world->free_unnumbered = NULL;
     world->attached = 0;
     world->attached_internal = 0;
+    world->leaving = 0;
     /* relaxed, here and below: the child has one thread */
     gyre_store_relaxed(&world->attention, 0);
     gyre_store_relaxed(&world->stop_wanted, 0);

@@ -86,6 +86,7 @@ struct world {
     struct participant *free_unnumbered;
     uint32_t numbers_made, numbers_limit;
     uint64_t attached; /* internal ones too */
+    uint64_t leaving;  /* GONE, but their threads look at the world still */
     uint64_t attached_internal, attached_ever, stop_timeouts, slowest_ns;
     char slowest_name[32];
     uint64_t stop_began_ns, stopped_ns; /* request; all stopped */
@@ -116,9 +117,12 @@ gyre_world_enter(struct world *world, bool numbered,
                  struct participant *(*make)(void *arg, uint32_t number),
                  void *arg);
 /* RUNNING to GONE. The caller looks at what others left for it afterwards,
- * and comes back with gyre_world_reenter() if there is something. */
+ * and comes back with gyre_world_reenter() if there is something. If not, or
+ * another has seen to it, gyre_world_left() is its last look at the world,
+ * which may be destroyed from then on. */
 void gyre_world_leave(struct participant *part);
 bool gyre_world_reenter(struct participant *part);
+void gyre_world_left(struct world *world);
 
 void gyre_participant_detach(struct participant *part);
 void gyre_participant_return(struct participant *part);

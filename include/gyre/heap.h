@@ -20,7 +20,8 @@ enum gyre_generation {
  *            GYRE_OPTIONS is read after it and wins
  *   out      receives the heap; NULL after an error
  * GYRE_OK; GYRE_ERR_NOMEM; GYRE_ERR_UNKNOWN or GYRE_ERR_ARGUMENT for an
- * option, named by gyre_option_error(). Any thread. */
+ * option, named by gyre_option_error(). Any thread; a safepoint of one that is
+ * attached to another heap. */
 GYRE_API enum gyre_status gyre_heap_create(const char *options,
                                            struct gyre_heap **out);
 
