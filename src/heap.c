@@ -50,8 +50,7 @@ collecting_here(const struct gyre_heap *heap)
 {
     const struct mutator *self = self_in(heap);
     /* relaxed: ours only if we stored it */
-    return self != NULL &&
-           gyre_load_relaxed(&heap->collector.holder) == self;
+    return self != NULL && gyre_load_relaxed(&heap->collector.holder) == self;
 }
 
 /* All collectors' locks but the forking thread's own, or none. */
@@ -117,9 +116,9 @@ before_fork(void)
         if (waits)
             gyre_return_from_wait(self);
         heap->fork_stopped =
-            gyre_world_stop(
-                &heap->world, self != NULL ? &self->part : NULL,
-                heap_option(heap, GYRE_OPT_THREAD_STOP_TIMEOUT)) == GYRE_OK;
+            gyre_world_stop(&heap->world, self != NULL ? &self->part : NULL,
+                            heap_option(heap, GYRE_OPT_THREAD_STOP_TIMEOUT)) ==
+            GYRE_OK;
         pthread_mutex_lock(&heap->collector.thread_lock);
         pthread_mutex_lock(&heap->report.lock);
         pthread_mutex_lock(&heap->memory.page_lock);
@@ -200,8 +199,7 @@ after_fork_child(void)
     for (heap = heaps; heap != NULL; heap = heap->next) {
         struct mutator *self = self_in(heap);
         bool nested = heap->fork_nested, had_thread;
-        bool detached =
-            self != NULL && gyre_thread_is_detached(&self->fast);
+        bool detached = self != NULL && gyre_thread_is_detached(&self->fast);
         pthread_mutex_init(&heap->memory.page_lock, NULL);
         gyre_report_heap_forked(heap);
         for (unsigned i = 0; i < WEAK_SHARDS; i++)
@@ -284,8 +282,8 @@ gyre_heap_create(const char *options, struct gyre_heap **out)
     if (status != GYRE_OK)
         goto destroy_object;
     numbers = (uint32_t)heap_option(heap, GYRE_OPT_THREAD_NUMBERS);
-    status = gyre_world_init(&heap->world, numbers, answer_for, look_again,
-                             heap);
+    status =
+        gyre_world_init(&heap->world, numbers, answer_for, look_again, heap);
     if (status != GYRE_OK)
         goto destroy_collector;
     heap->by_number_bytes = (numbers + 1) * sizeof *heap->by_number;
@@ -380,8 +378,7 @@ enum gyre_status
 gyre_heap_destroy(struct gyre_heap *heap)
 {
     struct gyre_thread *self;
-    if (heap->lost_in_fork || has_attached_threads(heap) ||
-        gyre_self != NULL)
+    if (heap->lost_in_fork || has_attached_threads(heap) || gyre_self != NULL)
         return GYRE_ERR_STATE;
     gyre_collector_stop(heap);
     /* A thread of our own: orphans are merged, deallocs may free memory. */

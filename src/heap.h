@@ -7,11 +7,11 @@
 
 #include <gyre/gyre.h>
 
+#include "../threads/threads.h"
 #include "collector/collector.h"
 #include "memory/memory.h"
 #include "object/object.h"
 #include "report/report.h"
-#include "../threads/threads.h"
 
 struct gyre_heap {
     struct world world;

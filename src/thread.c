@@ -31,9 +31,9 @@ become_self(struct mutator *self)
     gyre_self = &self->fast;
     gyre_self_mark = number != 0 ? (uint16_t)number : GYRE_RC_NO_THREAD;
     /* One without a number owns nothing: what it makes is anybody's. */
-    self->fast.birth_rc =
-        number != 0 ? (uint64_t)number
-                    : (uint64_t)rc_shared_of(1, GYRE_RC_MERGED) << 32;
+    self->fast.birth_rc = number != 0
+                              ? (uint64_t)number
+                              : (uint64_t)rc_shared_of(1, GYRE_RC_MERGED) << 32;
     gyre_memory_thread_init(&self->fast);
     gyre_collector_thread_init(self);
     gyre_object_thread_init(self);
@@ -111,8 +111,7 @@ gyre_thread_leave(struct gyre_thread *fast)
         gyre_world_leave(&self->part);
         /* What came in since the last drain was pushed by someone who still
          * saw us running: come back for it, unless another did. */
-        if (gyre_merge_queue_is_empty(self) ||
-            !gyre_world_reenter(&self->part))
+        if (gyre_merge_queue_is_empty(self) || !gyre_world_reenter(&self->part))
             break;
         become_self(self);
     } while (true);
@@ -235,8 +234,7 @@ gyre_detach_end(struct gyre_thread *fast)
 {
     struct mutator *self = mutator_of(fast);
     check_own_handle(fast, "gyre_detach_end");
-    GYRE_CHECK(gyre_thread_is_detached(fast),
-               "gyre_detach_end: not detached");
+    GYRE_CHECK(gyre_thread_is_detached(fast), "gyre_detach_end: not detached");
     gyre_return_from_wait(self);
     gyre_safepoint(fast);
 }

@@ -512,8 +512,8 @@ test_dealloc_runs_once_at_the_heaps_end_whatever_others_give_up(void **state)
         kept->deallocs = keeper->deallocs = &deallocs;
         keeper->kept = &kept->head;
     }
-    assert_int_equal(
-        gyre_option_set(fx.heap, GYRE_OPT_MEMORY_HARD_LIMIT, 1), GYRE_OK);
+    assert_int_equal(gyre_option_set(fx.heap, GYRE_OPT_MEMORY_HARD_LIMIT, 1),
+                     GYRE_OK);
     fixture_close(&fx);
     assert_int_equal(deallocs, 20);
 }

@@ -54,8 +54,8 @@ fail_no_more(void)
 
 /* ---- creating and attaching ---- */
 
-/* Covers docs/design/heap.md .heap.create: a heap that can't be had is NULL, with a
- * status, at whichever mapping it failed, and nothing stays behind. */
+/* Covers docs/design/heap.md .heap.create: a heap that can't be had is NULL,
+ * with a status, at whichever mapping it failed, and nothing stays behind. */
 static void
 test_heap_is_created_whole_or_not_at_all(void **state)
 {

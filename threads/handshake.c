@@ -93,10 +93,10 @@ await_answer(struct world *world, struct participant *part, uint32_t phase,
          * answer after this look is told to us. The same for a thread that
          * detached, leaves or was released: it can be claimed now. */
         uint32_t state = gyre_load_seq_cst(&part->state);
-        if (gyre_load_seq_cst(&part->ack) != phase &&
-            state != PART_DETACHED && state != PART_GONE)
-            error = pthread_cond_timedwait(&world->changed, &world->lock,
-                                           until);
+        if (gyre_load_seq_cst(&part->ack) != phase && state != PART_DETACHED &&
+            state != PART_GONE)
+            error =
+                pthread_cond_timedwait(&world->changed, &world->lock, until);
         pthread_mutex_unlock(&world->lock);
         if (error == ETIMEDOUT)
             return answered(world, part, phase);

@@ -5,7 +5,8 @@
  * member has a token of its own: released where the thread promises to hold
  * no pointer any more, acquired by who waited for that. QSBR is process-wide
  * while heaps are many, and a program may use it as well: a thread is
- * registered by whoever comes first. Design: docs/design/threads.md .thread.rcu */
+ * registered by whoever comes first. Design: docs/design/threads.md .thread.rcu
+ */
 #ifndef GYRE_THREADS_RCU_H
 #define GYRE_THREADS_RCU_H
 
@@ -37,9 +38,9 @@
 
 struct rcu_member {
     bool registered_here; /* so that leaving unregisters; owner only */
-    bool was_online; /* before, when registered by another; owner only */
+    bool was_online;      /* before, when registered by another; owner only */
     struct urcu_qsbr_reader *reader; /* the thread's own, for fork */
-    char token;           /* its address only */
+    char token;                      /* its address only */
 };
 
 static inline void

@@ -56,8 +56,7 @@ gyre_world_destroy(struct world *world)
 static struct participant *
 take_free(struct participant **list)
 {
-    for (struct participant **at = list; *at != NULL;
-         at = &(*at)->next_free) {
+    for (struct participant **at = list; *at != NULL; at = &(*at)->next_free) {
         struct participant *part = *at;
         uint32_t state = PART_GONE;
         /* acquire; pairs: gyre_participant_release(), gyre_world_leave().
@@ -73,8 +72,7 @@ take_free(struct participant **list)
 }
 
 static void
-list_participant(struct world *world, struct participant *part,
-                 uint32_t number)
+list_participant(struct world *world, struct participant *part, uint32_t number)
 {
     part->world = world;
     part->number = number;
@@ -286,8 +284,7 @@ gyre_participant_return(struct participant *part)
     /* seq_cst; pairs: gyre_participant_release(), gyre_world_stop(). What a
      * proxy or a stopper did meanwhile is visible; one that comes later sees
      * RUNNING and waits. */
-    if (GYRE_UNLIKELY(
-            !gyre_cas_seq_cst(&part->state, &state, PART_RUNNING))) {
+    if (GYRE_UNLIKELY(!gyre_cas_seq_cst(&part->state, &state, PART_RUNNING))) {
         /* it may take long: hold up no grace period meanwhile */
         rcu_member_offline(&part->rcu);
         wait_to_return(part);
@@ -352,8 +349,7 @@ gyre_participant_release(struct participant *part)
     /* seq_cst; pairs: gyre_participant_return(), take_free(). The proxy's
      * work is visible to the owner; and the proxy's next look at the queue
      * comes after this. */
-    gyre_exchange_seq_cst(&part->state,
-                          gyre_load_relaxed(&part->claimed_from));
+    gyre_exchange_seq_cst(&part->state, gyre_load_relaxed(&part->claimed_from));
     /* seq_cst; pairs: wait_to_return() */
     if (gyre_load_seq_cst(&part->returning) != 0) {
         pthread_mutex_lock(&world->lock);

@@ -53,19 +53,19 @@ enum thread_request {
 struct world;
 
 struct participant {
-    struct world *world;        /* const */
-    struct participant *next;   /* const once listed: the list only grows */
-    uint32_t *requests;         /* const; the word its owner polls */
-    uint32_t number;            /* const; 0: without one */
+    struct world *world;      /* const */
+    struct participant *next; /* const once listed: the list only grows */
+    uint32_t *requests;       /* const; the word its owner polls */
+    uint32_t number;          /* const; 0: without one */
     /* any thread, atomic */
-    uint32_t state;     /* enum participant_state */
+    uint32_t state;        /* enum participant_state */
     uint32_t claimed_from; /* under CLAIMED: the state to go back to */
-    uint32_t returning; /* 1: its thread waits to be RUNNING again */
-    uint32_t ack;       /* the last phase this participant answered */
+    uint32_t returning;    /* 1: its thread waits to be RUNNING again */
+    uint32_t ack;          /* the last phase this participant answered */
     /* under world->lock */
     struct participant *next_free; /* of the numbers to give out */
-    bool internal;      /* one of the library's own threads */
-    uint64_t asked_ns;  /* when the running stop asked it */
+    bool internal;                 /* one of the library's own threads */
+    uint64_t asked_ns;             /* when the running stop asked it */
     char name[32];
     /* owner only */
     struct rcu_member rcu;
@@ -73,14 +73,14 @@ struct participant {
 };
 
 struct world {
-    pthread_mutex_t lock;    /* below: no lock but the page lock */
-    pthread_cond_t changed;  /* stopper and handshaker wait here */
-    pthread_cond_t resumed;  /* parked, returning and attaching ones here */
+    pthread_mutex_t lock;   /* below: no lock but the page lock */
+    pthread_cond_t changed; /* stopper and handshaker wait here */
+    pthread_cond_t resumed; /* parked, returning and attaching ones here */
     /* atomic */
     struct participant *participants; /* prepended under lock */
-    uint32_t stop_wanted;    /* 1 from request to resume */
-    uint32_t phase;          /* of the latest soft handshake */
-    uint32_t attention;      /* > 0: somebody waits on `changed` */
+    uint32_t stop_wanted;             /* 1 from request to resume */
+    uint32_t phase;                   /* of the latest soft handshake */
+    uint32_t attention;               /* > 0: somebody waits on `changed` */
     /* under lock */
     struct participant *free_numbers;
     struct participant *free_unnumbered;
@@ -100,22 +100,19 @@ struct world {
 
 uint64_t gyre_clock_ns(void); /* CLOCK_MONOTONIC */
 
-enum gyre_status gyre_world_init(struct world *world, uint32_t numbers,
-                                 void (*answer_for)(struct participant *,
-                                                    void *),
-                                 void (*look_again)(struct participant *,
-                                                    void *),
-                                 void *arg);
+enum gyre_status gyre_world_init(
+    struct world *world, uint32_t numbers,
+    void (*answer_for)(struct participant *, void *),
+    void (*look_again)(struct participant *, void *), void *arg);
 void gyre_world_destroy(struct world *world);
 
 /* Become RUNNING; waits while the world is stopped. `make` gives a fresh
  * participant (listed here) when none can be reissued: NULL is out of
  * memory, and NULL is returned. `numbered`: a thread of the program's, which
  * gets a number if there is one; else one of the library's own. */
-struct participant *
-gyre_world_enter(struct world *world, bool numbered,
-                 struct participant *(*make)(void *arg, uint32_t number),
-                 void *arg);
+struct participant *gyre_world_enter(
+    struct world *world, bool numbered,
+    struct participant *(*make)(void *arg, uint32_t number), void *arg);
 /* RUNNING to GONE. The caller looks at what others left for it afterwards,
  * and comes back with gyre_world_reenter() if there is something. If not, or
  * another has seen to it, gyre_world_left() is its last look at the world,
@@ -174,8 +171,7 @@ void gyre_world_check(struct world *world, struct participant *self);
 /* fork: in the child, everyone but `self` is gone. Those who were attached
  * are not given out again before gyre_world_reissue_gone(), by when what they
  * had at hand must be taken over. */
-void gyre_world_after_fork_child(struct world *world,
-                                 struct participant *self);
+void gyre_world_after_fork_child(struct world *world, struct participant *self);
 void gyre_world_reissue_gone(struct world *world);
 
 #endif

@@ -181,8 +181,8 @@ gyre_world_check(struct world *world, struct participant *self)
     for (part = gyre_load_relaxed(&world->participants); part != NULL;
          part = part->next) {
         uint32_t state = gyre_load_relaxed(&part->state);
-        GYRE_CHECK(part == self || state == PART_PARKED ||
-                       state == PART_HELD || state == PART_GONE,
+        GYRE_CHECK(part == self || state == PART_PARKED || state == PART_HELD ||
+                       state == PART_GONE,
                    "world: thread %u is in state %u during a stop",
                    part->number, state);
         if (state != PART_GONE)

@@ -50,26 +50,26 @@
  * one on failure. The weak forms may fail for no reason and belong in loops.
  * On failure the order is relaxed (acquire for acq_rel and seq_cst forms,
  * whose callers go on to read what the winner wrote). */
-#define gyre_cas_weak_relaxed(p, e, v)                                  \
-    __atomic_compare_exchange_n((p), (e), (v), 1, __ATOMIC_RELAXED,     \
+#define gyre_cas_weak_relaxed(p, e, v)                              \
+    __atomic_compare_exchange_n((p), (e), (v), 1, __ATOMIC_RELAXED, \
                                 __ATOMIC_RELAXED)
-#define gyre_cas_weak_release(p, e, v)                                  \
-    __atomic_compare_exchange_n((p), (e), (v), 1, __ATOMIC_RELEASE,     \
+#define gyre_cas_weak_release(p, e, v)                              \
+    __atomic_compare_exchange_n((p), (e), (v), 1, __ATOMIC_RELEASE, \
                                 __ATOMIC_RELAXED)
-#define gyre_cas_weak_acquire(p, e, v)                                  \
-    __atomic_compare_exchange_n((p), (e), (v), 1, __ATOMIC_ACQUIRE,     \
+#define gyre_cas_weak_acquire(p, e, v)                              \
+    __atomic_compare_exchange_n((p), (e), (v), 1, __ATOMIC_ACQUIRE, \
                                 __ATOMIC_RELAXED)
-#define gyre_cas_weak_acq_rel(p, e, v)                                  \
-    __atomic_compare_exchange_n((p), (e), (v), 1, __ATOMIC_ACQ_REL,     \
+#define gyre_cas_weak_acq_rel(p, e, v)                              \
+    __atomic_compare_exchange_n((p), (e), (v), 1, __ATOMIC_ACQ_REL, \
                                 __ATOMIC_ACQUIRE)
-#define gyre_cas_acquire(p, e, v)                                       \
-    __atomic_compare_exchange_n((p), (e), (v), 0, __ATOMIC_ACQUIRE,     \
+#define gyre_cas_acquire(p, e, v)                                   \
+    __atomic_compare_exchange_n((p), (e), (v), 0, __ATOMIC_ACQUIRE, \
                                 __ATOMIC_RELAXED)
-#define gyre_cas_acq_rel(p, e, v)                                       \
-    __atomic_compare_exchange_n((p), (e), (v), 0, __ATOMIC_ACQ_REL,     \
+#define gyre_cas_acq_rel(p, e, v)                                   \
+    __atomic_compare_exchange_n((p), (e), (v), 0, __ATOMIC_ACQ_REL, \
                                 __ATOMIC_ACQUIRE)
-#define gyre_cas_seq_cst(p, e, v)                                       \
-    __atomic_compare_exchange_n((p), (e), (v), 0, __ATOMIC_SEQ_CST,     \
+#define gyre_cas_seq_cst(p, e, v)                                   \
+    __atomic_compare_exchange_n((p), (e), (v), 0, __ATOMIC_SEQ_CST, \
                                 __ATOMIC_SEQ_CST)
 
 #endif

@@ -18,8 +18,7 @@ enum gyre_event {
 
 /* Called on the collecting thread. Between STOP_BEGIN and STOP_END it must
  * not touch objects, allocate from the heap or wait for attached threads. */
-typedef void (*gyre_event_fn)(enum gyre_event event, uint64_t value,
-                              void *arg);
+typedef void (*gyre_event_fn)(enum gyre_event event, uint64_t value, void *arg);
 
 /* Set the heap's listener, NULL for none. Any thread; not from a listener.
  * Takes effect from the next collection on. */

@@ -88,8 +88,8 @@ gyre_incref(struct gyre_object *obj)
         gyre_check_reference(obj, "incref");
     local = gyre_load_relaxed(&obj->rc_local);
     if (GYRE_LIKELY((uint16_t)local == gyre_self_mark)) {
-        if (GYRE_LIKELY(!__builtin_add_overflow(local, GYRE_RC_LOCAL_UNIT,
-                                                &next))) {
+        if (GYRE_LIKELY(
+                !__builtin_add_overflow(local, GYRE_RC_LOCAL_UNIT, &next))) {
             /* relaxed: one writer, so program order suffices. Atomic only so
              * that the collector's and other threads' reads are defined. */
             gyre_store_relaxed(&obj->rc_local, next);
@@ -113,8 +113,8 @@ gyre_decref(struct gyre_object *obj)
         gyre_check_reference(obj, "decref");
     local = gyre_load_relaxed(&obj->rc_local);
     if (GYRE_LIKELY((uint16_t)local == gyre_self_mark)) {
-        if (GYRE_LIKELY(!__builtin_sub_overflow(local, GYRE_RC_LOCAL_UNIT,
-                                                &next))) {
+        if (GYRE_LIKELY(
+                !__builtin_sub_overflow(local, GYRE_RC_LOCAL_UNIT, &next))) {
             /* relaxed: as in gyre_incref() */
             gyre_store_relaxed(&obj->rc_local, next);
         } else {

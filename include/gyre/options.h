@@ -13,41 +13,38 @@ struct gyre_heap;
  *   unit        "bytes", "objects", "ms", "count", "pages" or "bool"
  *   changeable  1: may be set while the heap is in use
  * 0 means "no limit" where the help says so. */
-#define GYRE_OPTION_TABLE(X)                                                  \
-    X(MEMORY_HARD_LIMIT, "memory.hard_limit", "bytes", 0, 0, UINT64_MAX, 1,   \
-      "memory mapped for blocks; over it allocation fails. 0: no limit")      \
-    X(MEMORY_THREAD_CACHE, "memory.thread_cache", "bytes", 1048576, 0,        \
-      UINT64_C(1) << 40, 1,                                                   \
-      "empty pages a thread keeps for itself, all classes together")          \
-    X(MEMORY_THREAD_CACHE_PER_CLASS, "memory.thread_cache_per_class",         \
-      "pages", 2, 0, 65536, 1,                                                \
-      "empty pages a thread keeps per kind and size class")                   \
-    X(MEMORY_HEAP_CACHE, "memory.heap_cache", "bytes", 33554432, 0,           \
-      UINT64_C(1) << 40, 1,                                                   \
-      "empty pages the heap keeps before it returns them to the system")      \
-    X(GC_AUTOMATIC, "gc.automatic", "bool", 1, 0, 1, 1,                       \
-      "collect when a threshold is passed")                                   \
-    X(GC_THREAD, "gc.thread", "bool", 1, 0, 1, 0,                             \
-      "automatic collections run on a thread of the heap's own, else on the " \
-      "thread that passed the threshold, at its next safepoint")              \
-    X(GC_THRESHOLD0, "gc.threshold0", "objects", 50000, 0,                    \
-      UINT64_C(1) << 40, 1,                                                   \
-      "births less deaths that make a young collection due. 0: never")        \
-    X(GC_THRESHOLD1, "gc.threshold1", "count", 10, 0, UINT64_C(1) << 40, 1,   \
-      "young collections before a middle one")                                \
-    X(GC_THRESHOLD2, "gc.threshold2", "count", 10, 0, UINT64_C(1) << 40, 1,   \
-      "middle collections before an old one, which also waits until a "       \
-      "quarter of the old objects is new")                                    \
-    X(GC_SAVE_ALL, "gc.save_all", "bool", 0, 0, 1, 1,                         \
-      "put all unreachable objects on the garbage list, free none")           \
-    X(THREAD_NUMBERS, "thread.numbers", "count", 65520, 1, 65520, 0,          \
-      "threads that may own objects at a time; others attach without a "      \
-      "number")                                                               \
-    X(THREAD_STOP_TIMEOUT, "thread.stop_timeout", "ms", 10000, 1, 86400000,   \
-      1, "how long a stop waits for a thread before it is given up")          \
-    X(CASCADE_BUDGET, "cascade.budget", "objects", 0, 0, UINT64_C(1) << 40,   \
-      1,                                                                      \
-      "objects one decref frees at most; the rest waits for safepoints. 0: "  \
+#define GYRE_OPTION_TABLE(X)                                                   \
+    X(MEMORY_HARD_LIMIT, "memory.hard_limit", "bytes", 0, 0, UINT64_MAX, 1,    \
+      "memory mapped for blocks; over it allocation fails. 0: no limit")       \
+    X(MEMORY_THREAD_CACHE, "memory.thread_cache", "bytes", 1048576, 0,         \
+      UINT64_C(1) << 40, 1,                                                    \
+      "empty pages a thread keeps for itself, all classes together")           \
+    X(MEMORY_THREAD_CACHE_PER_CLASS, "memory.thread_cache_per_class", "pages", \
+      2, 0, 65536, 1, "empty pages a thread keeps per kind and size class")    \
+    X(MEMORY_HEAP_CACHE, "memory.heap_cache", "bytes", 33554432, 0,            \
+      UINT64_C(1) << 40, 1,                                                    \
+      "empty pages the heap keeps before it returns them to the system")       \
+    X(GC_AUTOMATIC, "gc.automatic", "bool", 1, 0, 1, 1,                        \
+      "collect when a threshold is passed")                                    \
+    X(GC_THREAD, "gc.thread", "bool", 1, 0, 1, 0,                              \
+      "automatic collections run on a thread of the heap's own, else on the "  \
+      "thread that passed the threshold, at its next safepoint")               \
+    X(GC_THRESHOLD0, "gc.threshold0", "objects", 50000, 0, UINT64_C(1) << 40,  \
+      1, "births less deaths that make a young collection due. 0: never")      \
+    X(GC_THRESHOLD1, "gc.threshold1", "count", 10, 0, UINT64_C(1) << 40, 1,    \
+      "young collections before a middle one")                                 \
+    X(GC_THRESHOLD2, "gc.threshold2", "count", 10, 0, UINT64_C(1) << 40, 1,    \
+      "middle collections before an old one, which also waits until a "        \
+      "quarter of the old objects is new")                                     \
+    X(GC_SAVE_ALL, "gc.save_all", "bool", 0, 0, 1, 1,                          \
+      "put all unreachable objects on the garbage list, free none")            \
+    X(THREAD_NUMBERS, "thread.numbers", "count", 65520, 1, 65520, 0,           \
+      "threads that may own objects at a time; others attach without a "       \
+      "number")                                                                \
+    X(THREAD_STOP_TIMEOUT, "thread.stop_timeout", "ms", 10000, 1, 86400000, 1, \
+      "how long a stop waits for a thread before it is given up")              \
+    X(CASCADE_BUDGET, "cascade.budget", "objects", 0, 0, UINT64_C(1) << 40, 1, \
+      "objects one decref frees at most; the rest waits for safepoints. 0: "   \
       "no limit")
 
 enum gyre_option {
@@ -66,8 +63,8 @@ struct gyre_option_info {
 };
 
 /* Constant; NULL when `option` is none. Any thread. */
-GYRE_API const struct gyre_option_info *
-gyre_option_info(enum gyre_option option);
+GYRE_API const struct gyre_option_info *gyre_option_info(
+    enum gyre_option option);
 
 /* Set one option of a heap. GYRE_OK; GYRE_ERR_ARGUMENT: out of bounds, the
  * old value stays; GYRE_ERR_STATE: fixed at creation; GYRE_ERR_UNKNOWN. Any

@@ -112,9 +112,9 @@ GYRE_API void gyre_slot_set_shared(struct gyre_object *holder,
                                    struct gyre_object *value);
 /* Swap references: the slot takes the caller's, the caller the slot's. One
  * atomic exchange. */
-GYRE_API struct gyre_object *
-gyre_slot_exchange_shared(struct gyre_object *holder, struct gyre_slot *slot,
-                          struct gyre_object *value);
+GYRE_API struct gyre_object *gyre_slot_exchange_shared(
+    struct gyre_object *holder, struct gyre_slot *slot,
+    struct gyre_object *value);
 
 /* ---- a growable array of slots, embedded in its holder ----
  * Declared in the type's `arrays`; plain writers only. The buffer is raw

@@ -27,21 +27,21 @@ GYRE_API uint64_t gyre_histogram_quantile(const struct gyre_histogram *h,
 /* Plain copies; sums over threads, those that left included. */
 struct gyre_statistics {
     /* memory, bytes unless said otherwise */
-    uint64_t mapped;         /* from the system, for segments and large blocks */
-    uint64_t mapped_peak;    /* the most it ever was */
-    uint64_t pages_in_use;   /* count */
-    uint64_t pages_cached;   /* count: empty, in thread and heap caches */
-    uint64_t page_refills;   /* count: a thread's current page was exchanged */
-    uint64_t pages_adopted;  /* count: taken over from threads that left */
+    uint64_t mapped;        /* from the system, for segments and large blocks */
+    uint64_t mapped_peak;   /* the most it ever was */
+    uint64_t pages_in_use;  /* count */
+    uint64_t pages_cached;  /* count: empty, in thread and heap caches */
+    uint64_t page_refills;  /* count: a thread's current page was exchanged */
+    uint64_t pages_adopted; /* count: taken over from threads that left */
     /* objects */
     uint64_t blocks_in_use[GYRE_PAGE_KINDS]; /* live blocks by page kind */
-    uint64_t saturated;      /* objects made immortal by a full count */
+    uint64_t saturated;         /* objects made immortal by a full count */
     const char *saturated_type; /* the latest one's type name, or NULL */
     /* counts, slow paths */
-    uint64_t spills;         /* full local counts moved to the shared half */
-    uint64_t merges;         /* queued objects whose halves were merged */
-    uint64_t merges_by_proxy; /* of these, for a thread detached or gone */
-    uint64_t queued;         /* objects put in merge queues */
+    uint64_t spills;           /* full local counts moved to the shared half */
+    uint64_t merges;           /* queued objects whose halves were merged */
+    uint64_t merges_by_proxy;  /* of these, for a thread detached or gone */
+    uint64_t queued;           /* objects put in merge queues */
     uint64_t cascade_deferred; /* cascades cut short by cascade.budget */
     uint64_t finalizers_run;
     uint64_t weak_callbacks_run;
@@ -50,14 +50,14 @@ struct gyre_statistics {
     /* threads */
     uint64_t threads_attached, threads_attached_ever;
     uint64_t stop_timeouts;
-    uint64_t slowest_stop_ns;  /* time to safepoint, the worst */
-    char slowest_thread[32];   /* and whose it was */
+    uint64_t slowest_stop_ns; /* time to safepoint, the worst */
+    char slowest_thread[32];  /* and whose it was */
     /* collections */
     uint64_t collections[GYRE_GENERATIONS];
-    uint64_t collected;      /* objects freed by the collector */
-    uint64_t uncollectable;  /* objects put on the garbage list */
-    uint64_t resurrected;    /* proved garbage once, alive after finalizers */
-    uint64_t abandoned;      /* collections that found no memory */
+    uint64_t collected;     /* objects freed by the collector */
+    uint64_t uncollectable; /* objects put on the garbage list */
+    uint64_t resurrected;   /* proved garbage once, alive after finalizers */
+    uint64_t abandoned;     /* collections that found no memory */
 };
 
 /* Fill `out`. Momentary values of a running program: each is exact, they are

@@ -38,17 +38,17 @@ GYRE_API void gyre_fatal(const char *format, ...)
     __attribute__((format(printf, 1, 2), noreturn, cold));
 
 /* Always on: misuse of the API and corruption. */
-#define GYRE_CHECK(condition, ...)                                      \
-    do {                                                                \
-        if (GYRE_UNLIKELY(!(condition)))                                \
-            gyre_fatal(__VA_ARGS__);                                    \
+#define GYRE_CHECK(condition, ...)       \
+    do {                                 \
+        if (GYRE_UNLIKELY(!(condition))) \
+            gyre_fatal(__VA_ARGS__);     \
     } while (0)
 
 /* On in checking builds; the expression is compiled in all. */
-#define GYRE_ASSERT(condition)                                          \
-    do {                                                                \
-        if (GYRE_CHECKING && GYRE_UNLIKELY(!(condition)))               \
-            gyre_fatal("%s:%d: %s", __FILE__, __LINE__, #condition);    \
+#define GYRE_ASSERT(condition)                                       \
+    do {                                                             \
+        if (GYRE_CHECKING && GYRE_UNLIKELY(!(condition)))            \
+            gyre_fatal("%s:%d: %s", __FILE__, __LINE__, #condition); \
     } while (0)
 
 GYRE_END_DECLS

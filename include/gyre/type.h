@@ -46,14 +46,14 @@ enum gyre_type_flags {
  * of it. Offsets are in bytes from the object's start. All members from
  * `name` to `user` are the runtime's and constant after gyre_type_ready(). */
 struct gyre_type {
-    const char *name;      /* for people; not NULL */
-    uint32_t size;         /* bytes of an object, header included */
-    uint32_t item_size;    /* bytes of one item after that; 0: none */
-    uint32_t flags;        /* enum gyre_type_flags */
-    uint32_t slot_count;   /* entries of `slots` */
-    const uint32_t *slots; /* offset of each struct gyre_slot */
-    uint32_t array_count;  /* entries of `arrays` */
-    uint32_t item_slot;    /* 1: every item begins with a struct gyre_slot */
+    const char *name;       /* for people; not NULL */
+    uint32_t size;          /* bytes of an object, header included */
+    uint32_t item_size;     /* bytes of one item after that; 0: none */
+    uint32_t flags;         /* enum gyre_type_flags */
+    uint32_t slot_count;    /* entries of `slots` */
+    const uint32_t *slots;  /* offset of each struct gyre_slot */
+    uint32_t array_count;   /* entries of `arrays` */
+    uint32_t item_slot;     /* 1: every item begins with a struct gyre_slot */
     const uint32_t *arrays; /* offset of each struct gyre_array */
     gyre_trace_fn trace;
     gyre_clear_fn clear;

@@ -9,8 +9,7 @@ take_tables(struct cycle *cycle)
         struct page *page = cycle->pages.items[i];
         struct cycle_page *compact = cycle_page_of(page->blocks);
         for (unsigned k = 0; k < page->span_pages || k == 0; k++) {
-            ((struct page *)((char *)page +
-                             (size_t)k * GYRE_PAGE_RECORD_BYTES))
+            ((struct page *)((char *)page + (size_t)k * GYRE_PAGE_RECORD_BYTES))
                 ->gc = NULL;
             compact[k] = (struct cycle_page){0, 0};
         }

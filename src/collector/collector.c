@@ -34,8 +34,7 @@ gyre_collector_destroy(struct gyre_heap *heap)
 }
 
 bool
-gyre_collector_after_fork_child(struct gyre_heap *heap,
-                                struct mutator *holder)
+gyre_collector_after_fork_child(struct gyre_heap *heap, struct mutator *holder)
 {
     struct collector *collector = &heap->collector;
     bool had_thread = collector->started;
@@ -315,7 +314,7 @@ check_page(struct page *page, void *arg)
 void
 gyre_collector_check(struct gyre_heap *heap)
 {
-    gyre_memory_each_page(heap, (1u << GYRE_PAGE_CONTAINER) |
-                                    (1u << GYRE_PAGE_LEAF),
+    gyre_memory_each_page(heap,
+                          (1u << GYRE_PAGE_CONTAINER) | (1u << GYRE_PAGE_LEAF),
                           check_page, heap);
 }

@@ -47,15 +47,15 @@ struct collector {
     unsigned birth_stamp;   /* in a stop */
 
     /* atomic */
-    int64_t net;        /* container births less deaths, as far as noted */
-    int64_t net_base;   /* its value when the young were last collected */
+    int64_t net;      /* container births less deaths, as far as noted */
+    int64_t net_base; /* its value when the young were last collected */
     uint64_t young_since_middle, middle_since_old; /* collections */
     uint64_t long_lived, long_lived_pending; /* survivors of old and, since
                                               * then, of middle collections */
-    uint32_t disabled;  /* > 0: no automatic collections */
-    uint32_t asked;     /* generation + 1 of one asked for; 0: none */
+    uint32_t disabled;                       /* > 0: no automatic collections */
+    uint32_t asked;       /* generation + 1 of one asked for; 0: none */
     uint32_t grace_asked; /* 1: pages wait for a grace period */
-    uint64_t frozen;    /* objects */
+    uint64_t frozen;      /* objects */
     uint64_t collections[GYRE_GENERATIONS];
     uint64_t collected, uncollectable, resurrected, abandoned;
 

@@ -17,8 +17,7 @@ bool
 gyre_cycle_table_grow(struct cycle *cycle, struct cycle_table *table)
 {
     size_t capacity = table->capacity == 0 ? 512 : table->capacity * 2;
-    void **items =
-        gyre_memory_table_new(cycle->heap, capacity * sizeof *items);
+    void **items = gyre_memory_table_new(cycle->heap, capacity * sizeof *items);
     if (items == NULL)
         return false;
     if (table->items != NULL) {

@@ -49,8 +49,8 @@ struct cycle {
     size_t table_words;
     struct cycle_table marks; /* SUSPECT's stack: live, not yet traced */
     struct cycle_table garbage_pages; /* struct page *, those with members */
-    struct cycle_table set;   /* the members, when `lists_set` */
-    struct cycle_table finalizable; /* members, each with a reference */
+    struct cycle_table set;           /* the members, when `lists_set` */
+    struct cycle_table finalizable;   /* members, each with a reference */
     bool pinned, limbo;
     /* Members are asked about one by one before they are freed: they may
      * have finalizers, be weakly referenced, shared, unclearable. Else their
@@ -59,9 +59,9 @@ struct cycle {
     /* The word that SUSPECT's sweep is at: what is marked beyond it is traced
      * when the sweep gets there, what lies before it goes on `marks`. */
     const uint32_t *cursor;
-    unsigned next_age;        /* survivors' */
-    uint32_t traits;          /* of all candidates' types, together */
-    uint32_t flags;           /* rc_shared of what is not held, together */
+    unsigned next_age; /* survivors' */
+    uint32_t traits;   /* of all candidates' types, together */
+    uint32_t flags;    /* rc_shared of what is not held, together */
     uint64_t candidates, survivors, members;
     uint64_t stop_began_ns;
 };
@@ -90,7 +90,7 @@ struct cycle_page {
 /* A page of a span, or a place too high for 32 bits: ask the page's record. */
 #define CYCLE_PAGE_ASK UINT32_MAX
 
-#define CYCLE_PAGES                                                     \
+#define CYCLE_PAGES \
     (GYRE_SEGMENT_RECORDS + GYRE_SEGMENT_PAGES * GYRE_PAGE_RECORD_BYTES)
 #define CYCLE_PAGES_BYTES (GYRE_SEGMENT_PAGES * sizeof(struct cycle_page))
 GYRE_STATIC_ASSERT(CYCLE_PAGES + GYRE_SEGMENT_PAGES * CYCLE_PAGES_BYTES <=

@@ -9,8 +9,7 @@ void
 gyre_phase_finalize(struct cycle *cycle)
 {
     struct object_thread *mine = &cycle->self->object;
-    gyre_event_fire(cycle->heap, GYRE_EVENT_FINALIZE,
-                    cycle->finalizable.count);
+    gyre_event_fire(cycle->heap, GYRE_EVENT_FINALIZE, cycle->finalizable.count);
     for (size_t i = 0; i < cycle->finalizable.count; i++) {
         struct gyre_object *obj = cycle->finalizable.items[i];
         mine->in_callback++;

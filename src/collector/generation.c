@@ -37,8 +37,8 @@ gyre_generation_forget(struct cycle *cycle, struct page *page)
     uint8_t *stamps = &segment_of(page)->stamps[page_index(page)];
     /* Births go on, and with an age of this cycle's when the birth stamp
      * could not move on: in this page too, since OPEN. */
-    uint32_t kept = 1u << cycle->next_age |
-                    1u << cycle->heap->collector.birth_stamp;
+    uint32_t kept =
+        1u << cycle->next_age | 1u << cycle->heap->collector.birth_stamp;
     *stamps &= (uint8_t)(~cycle->stamps | kept);
 }
 
@@ -108,8 +108,7 @@ gyre_generation_collected(struct gyre_heap *heap,
                        generation == GYRE_GEN_YOUNG ? young + 1 : 0);
     if (generation == GYRE_GEN_MIDDLE) {
         gyre_store_relaxed(&collector->middle_since_old, middle + 1);
-        gyre_store_relaxed(&collector->long_lived_pending,
-                           pending + survivors);
+        gyre_store_relaxed(&collector->long_lived_pending, pending + survivors);
     } else if (generation == GYRE_GEN_OLD) {
         gyre_store_relaxed(&collector->middle_since_old, 0);
         gyre_store_relaxed(&collector->long_lived_pending, 0);

@@ -60,13 +60,11 @@ give_table(struct cycle *cycle, struct page *page, uint32_t *table)
     size_t base = (size_t)(table - cycle->tables) + 1;
     page->gc = table;
     compact->base = CYCLE_PAGE_ASK;
-    if (page->span_pages == 1 && page->reciprocal != 0 &&
-        base < CYCLE_PAGE_ASK)
+    if (page->span_pages == 1 && page->reciprocal != 0 && base < CYCLE_PAGE_ASK)
         *compact = (struct cycle_page){(uint32_t)base, page->reciprocal};
     for (unsigned i = 1; i < page->span_pages; i++) {
         struct page *interior =
-            (struct page *)((char *)page +
-                            (size_t)i * GYRE_PAGE_RECORD_BYTES);
+            (struct page *)((char *)page + (size_t)i * GYRE_PAGE_RECORD_BYTES);
         interior->gc = table;
         interior->blocks = page->blocks;
         interior->reciprocal = page->reciprocal;

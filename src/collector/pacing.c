@@ -23,8 +23,7 @@ wake(struct gyre_heap *heap)
     if (collector->started)
         pthread_cond_signal(&collector->wake);
     else if (gyre_self != NULL)
-        gyre_participant_request(&mutator_of(gyre_self)->part,
-                                 REQUEST_COLLECT);
+        gyre_participant_request(&mutator_of(gyre_self)->part, REQUEST_COLLECT);
     pthread_mutex_unlock(&collector->thread_lock);
 }
 
@@ -162,8 +161,7 @@ gyre_collector_poll(struct mutator *self)
     bool threaded;
     if (wanted != 0) {
         self->object.collect_wanted = 0;
-        (void)gyre_collect(self->fast.heap,
-                           (enum gyre_generation)(wanted - 1));
+        (void)gyre_collect(self->fast.heap, (enum gyre_generation)(wanted - 1));
     }
     if (!anything_asked(&self->fast.heap->collector))
         return;
@@ -249,10 +247,9 @@ gyre_collector_start(struct gyre_heap *heap)
     if (heap_option(heap, GYRE_OPT_GC_THREAD) == 0)
         return;
     pthread_mutex_lock(&collector->thread_lock);
-    if (!collector->started && !collector->stopping &&
-        !collector->no_threads)
-        collector->started = pthread_create(&collector->thread, NULL,
-                                            collector_main, heap) == 0;
+    if (!collector->started && !collector->stopping && !collector->no_threads)
+        collector->started =
+            pthread_create(&collector->thread, NULL, collector_main, heap) == 0;
     pthread_mutex_unlock(&collector->thread_lock);
 }
 

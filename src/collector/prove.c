@@ -28,11 +28,10 @@ check_armed(const struct gyre_object *obj, uint32_t word)
 {
     uint32_t shared = gyre_load_relaxed(&obj->rc_shared);
     if (GYRE_CHECKING && (shared & GYRE_RC_IS_ARMED))
-        GYRE_CHECK(gyre_rc_shared_count(shared) ==
-                       (int32_t)(word & GC_EDGES),
+        GYRE_CHECK(gyre_rc_shared_count(shared) == (int32_t)(word & GC_EDGES),
                    "collect: %s object %p is armed with count %u and has %d",
-                   gyre_type_of(obj)->name, (const void *)obj,
-                   word & GC_EDGES, gyre_rc_shared_count(shared));
+                   gyre_type_of(obj)->name, (const void *)obj, word & GC_EDGES,
+                   gyre_rc_shared_count(shared));
 }
 
 void

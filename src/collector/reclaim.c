@@ -107,6 +107,5 @@ gyre_phase_reclaim(struct cycle *cycle)
     clear_members(cycle);
     for (size_t i = 0; i < cycle->garbage_pages.count; i++)
         reclaim_page(&cycle->self->fast, cycle->garbage_pages.items[i]);
-    gyre_fetch_add_relaxed(&cycle->heap->collector.collected,
-                           cycle->members);
+    gyre_fetch_add_relaxed(&cycle->heap->collector.collected, cycle->members);
 }

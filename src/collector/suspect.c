@@ -6,7 +6,8 @@
  * Objects are read in order of address and side tables at random, behind a
  * window of prefetches. What is marked ahead of the sweep is traced when the
  * sweep gets there; what it has passed is traced from a stack, through a
- * queue of objects fetched ahead [CHV04]. Design: docs/design/cycle.md .cycle.suspect */
+ * queue of objects fetched ahead [CHV04]. Design: docs/design/cycle.md
+ * .cycle.suspect */
 #include "cycle.h"
 
 #include "../fault.h"
@@ -132,8 +133,7 @@ is_collected(const struct cycle *cycle, const struct gyre_object *obj,
 }
 
 static void
-count_page(struct cycle *cycle, struct page *page,
-           struct count_window *window)
+count_page(struct cycle *cycle, struct page *page, struct count_window *window)
 {
     size_t step = page->fast.block_size;
     unsigned char *block = page->blocks;
@@ -150,8 +150,7 @@ count_page(struct cycle *cycle, struct page *page,
             gyre_generation_promote(cycle, obj); /* not collected, but ages */
             continue;
         }
-        type =
-            (const struct gyre_type *)(uintptr_t)(word0 & GYRE_WORD0_TYPE);
+        type = (const struct gyre_type *)(uintptr_t)(word0 & GYRE_WORD0_TYPE);
         traits |= type->traits;
         page->gc[i] |= GC_CANDIDATE;
         candidates++;
@@ -205,15 +204,13 @@ struct mark_window {
 /* A target's word has arrived: mark it the first time. It is traced when the
  * sweep gets to it, or from the stack when the sweep has passed. */
 static inline void
-mark_target(struct mark_window *window, struct gyre_object *obj,
-            uint32_t *word)
+mark_target(struct mark_window *window, struct gyre_object *obj, uint32_t *word)
 {
     struct cycle *cycle = window->cycle;
     if ((*word & (GC_LIVE | GC_CANDIDATE)) != GC_CANDIDATE)
         return;
     *word |= GC_LIVE;
-    if (word <= cycle->cursor &&
-        !cycle_table_push(cycle, &cycle->marks, obj))
+    if (word <= cycle->cursor && !cycle_table_push(cycle, &cycle->marks, obj))
         window->ok = false;
 }
 
@@ -396,8 +393,7 @@ gather_page(struct cycle *cycle, struct page *page)
     if (survivors > 0)
         *stamps |= (uint8_t)(1u << cycle->next_age);
     cycle->members += members;
-    return members == 0 ||
-           cycle_table_push(cycle, &cycle->garbage_pages, page);
+    return members == 0 || cycle_table_push(cycle, &cycle->garbage_pages, page);
 }
 
 void

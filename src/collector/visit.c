@@ -58,8 +58,8 @@ gyre_heap_walk(struct gyre_heap *heap, gyre_walk_fn visit, void *arg)
     enum gyre_status status = stop_for_visit(heap);
     if (status != GYRE_OK)
         return status;
-    gyre_memory_each_page(heap, (1u << GYRE_PAGE_CONTAINER) |
-                                    (1u << GYRE_PAGE_LEAF),
+    gyre_memory_each_page(heap,
+                          (1u << GYRE_PAGE_CONTAINER) | (1u << GYRE_PAGE_LEAF),
                           walk_page, &walk);
     resume_after_visit(heap);
     return GYRE_OK;

@@ -20,9 +20,8 @@ gyre_check_new(const struct gyre_type *type, size_t size)
     GYRE_CHECK(type->item_size == 0,
                "gyre_new: type %s has items: gyre_new_items() makes it",
                type->name);
-    GYRE_CHECK(size == type->size,
-               "gyre_new: type %s has %lu bytes, not %lu", type->name,
-               (unsigned long)type->size, (unsigned long)size);
+    GYRE_CHECK(size == type->size, "gyre_new: type %s has %lu bytes, not %lu",
+               type->name, (unsigned long)type->size, (unsigned long)size);
 }
 
 /* Give a block its header. The body is cleared already. */

@@ -53,8 +53,7 @@ release_tables(struct gyre_object *obj, const struct gyre_type *type)
 
 /* Release everything a dead object held, then the object. */
 static void
-process(struct mutator *self, struct gyre_object *obj,
-        struct free_batch *batch)
+process(struct mutator *self, struct gyre_object *obj, struct free_batch *batch)
 {
     const struct gyre_type *type = gyre_type_of(obj);
     if (GYRE_UNLIKELY(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_WEAK))
@@ -128,8 +127,8 @@ wait_lost(struct mutator *self, struct gyre_object *obj)
 {
     struct gyre_heap *heap = self->fast.heap;
     /* relaxed: the object is ours; read in a stop */
-    gyre_store_relaxed(&obj->rc_shared, gyre_load_relaxed(&obj->rc_shared) |
-                                            GYRE_RC_QUEUED);
+    gyre_store_relaxed(&obj->rc_shared,
+                       gyre_load_relaxed(&obj->rc_shared) | GYRE_RC_QUEUED);
     gyre_store_relaxed(&page_of(obj)->lost_queue, 1);
     gyre_store_relaxed(&heap->object.lost_queued, 1);
     gyre_collector_ask(heap, GYRE_GEN_YOUNG);

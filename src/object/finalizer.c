@@ -90,8 +90,7 @@ run_callbacks(struct mutator *self)
         struct gyre_weakref *ref = (struct gyre_weakref *)mine->callbacks;
         mine->callbacks = ref->due;
         ref->due = NULL;
-        if (is_held(&ref->head) &&
-            !FAULT_DUE(FAULT_WEAK_CALLBACK_LOST, 3)) {
+        if (is_held(&ref->head) && !FAULT_DUE(FAULT_WEAK_CALLBACK_LOST, 3)) {
             count_one(&mine->counters.weak_callbacks_run);
             ref->callback(&ref->head, ref->arg);
             if (FAULT_DUE(FAULT_WEAK_CALLBACK_TWICE, 3))

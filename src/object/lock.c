@@ -35,8 +35,8 @@ gyre_lock_after_fork_child(void)
 static struct parking_place *
 place_of(const struct gyre_object *obj)
 {
-    uint64_t hash = ((uint64_t)(uintptr_t)obj >> 4) *
-                    UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t hash =
+        ((uint64_t)(uintptr_t)obj >> 4) * UINT64_C(0x9e3779b97f4a7c15);
     pthread_once(&parking_once, make_parking);
     return &parking[hash >> 58];
 }
@@ -102,8 +102,8 @@ gyre_unlock(struct gyre_object *obj)
     if (GYRE_CHECKING)
         gyre_check_reference(obj, "unlock");
     /* release; pairs: gyre_trylock() */
-    word0 = gyre_fetch_and_release(
-        &obj->word0, ~(GYRE_WORD0_LOCKED | GYRE_WORD0_CONTENDED));
+    word0 = gyre_fetch_and_release(&obj->word0,
+                                   ~(GYRE_WORD0_LOCKED | GYRE_WORD0_CONTENDED));
     GYRE_CHECK(word0 & GYRE_WORD0_LOCKED, "unlock: %s object %p is not locked",
                gyre_type_of(obj)->name, (void *)obj);
     if (word0 & GYRE_WORD0_CONTENDED) {

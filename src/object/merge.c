@@ -22,8 +22,8 @@
 static uint32_t
 without_queue(uint32_t shared, int32_t local_count, int32_t *count)
 {
-    uint32_t flags = rc_flags_of(shared) &
-                     ~(uint32_t)(GYRE_RC_QUEUED | GYRE_RC_IS_ARMED);
+    uint32_t flags =
+        rc_flags_of(shared) & ~(uint32_t)(GYRE_RC_QUEUED | GYRE_RC_IS_ARMED);
     *count = gyre_rc_shared_count(shared);
     if (*count < RC_SATURATED)
         *count += local_count - 1;
@@ -230,16 +230,14 @@ void
 gyre_merge_lose(struct mutator *self, struct gyre_object *obj)
 {
     /* relaxed: the reference stays what it was, whoever counts it */
-    if (gyre_fetch_or_relaxed(&obj->rc_shared, GYRE_RC_QUEUED) &
-        GYRE_RC_QUEUED)
+    if (gyre_fetch_or_relaxed(&obj->rc_shared, GYRE_RC_QUEUED) & GYRE_RC_QUEUED)
         gyre_decref(obj); /* a queue has one already: ours is not the last */
     else
         note_lost(self, obj);
 }
 
 void
-gyre_merge_queue(struct mutator *self, struct gyre_object *obj,
-                 uint32_t number)
+gyre_merge_queue(struct mutator *self, struct gyre_object *obj, uint32_t number)
 {
     struct mutator *owner = mutator_by_number(self->fast.heap, number);
     struct object_thread *mine = &self->object;
@@ -362,8 +360,7 @@ find_lost_in_page(struct page *page, void *arg)
             gyre_store_relaxed(&obj->rc_shared,
                                shared & ~(uint32_t)GYRE_RC_QUEUED);
             gyre_cascade_defer(self, obj);
-        }
-        else
+        } else
             merge_halves(self, obj, false);
     }
 }
@@ -380,8 +377,8 @@ gyre_merge_find_lost(struct mutator *self)
      * now, for what the dead found here referred to, would be found as lost
      * and merged a second time. */
     self->object.finding_lost = true;
-    gyre_memory_each_page(heap, (1u << GYRE_PAGE_CONTAINER) |
-                                    (1u << GYRE_PAGE_LEAF),
+    gyre_memory_each_page(heap,
+                          (1u << GYRE_PAGE_CONTAINER) | (1u << GYRE_PAGE_LEAF),
                           find_lost_in_page, self);
     self->object.finding_lost = false;
     self->object.merging_for--;

@@ -19,15 +19,15 @@ struct gyre_heap;
 /* enum of struct gyre_type.traits */
 enum type_traits {
     TYPE_READY = 1u << 0,
-    TYPE_HAS_SLOTS = 1u << 1,  /* slots, items with slots or arrays */
+    TYPE_HAS_SLOTS = 1u << 1, /* slots, items with slots or arrays */
     TYPE_FINALIZES = 1u << 2,
     TYPE_DEALLOCS = 1u << 3,
-    TYPE_TRACES = 1u << 4,     /* trace and clear, of the runtime's */
+    TYPE_TRACES = 1u << 4, /* trace and clear, of the runtime's */
     TYPE_PROMPT = 1u << 5,
-    TYPE_TRACKED = 1u << 6,    /* container: lives in collector's pages */
+    TYPE_TRACKED = 1u << 6,     /* container: lives in collector's pages */
     TYPE_UNCLEARABLE = 1u << 7, /* its cycles can't be broken */
-    TYPE_RUN = 1u << 8,        /* slots are one run and all there is */
-    TYPE_PLAIN = 1u << 9 /* TYPE_RUN, and nobody is told of a death */
+    TYPE_RUN = 1u << 8,         /* slots are one run and all there is */
+    TYPE_PLAIN = 1u << 9        /* TYPE_RUN, and nobody is told of a death */
 };
 
 /* ---- words ---- */
@@ -86,45 +86,43 @@ size_t gyre_object_bytes(const struct gyre_object *obj,
 
 /* Call `VISIT(slot)` for every slot the tables name, in order. `ARRAYS(array)`
  * is called for each array after that. */
-#define OBJECT_EACH_SLOT(obj, type, slot, ...)                              \
-    do {                                                                    \
-        for (uint32_t each_ = 0; each_ < (type)->slot_count; each_++) {     \
-            struct gyre_slot *slot =                                        \
-                (struct gyre_slot *)((char *)(obj) + (type)->slots[each_]); \
-            __VA_ARGS__                                                     \
-        }                                                                   \
-        if ((type)->item_slot) {                                            \
-            size_t each_count_ = ((struct gyre_var_object *)(obj))->count;  \
-            char *each_at_ = (char *)(obj) + (type)->size;                  \
-            for (; each_count_ > 0;                                         \
-                 each_count_--, each_at_ += (type)->item_size) {            \
-                struct gyre_slot *slot = (struct gyre_slot *)each_at_;      \
-                __VA_ARGS__                                                 \
-            }                                                               \
-        }                                                                   \
-        for (uint32_t each_ = 0; each_ < (type)->array_count; each_++) {    \
-            struct gyre_array *each_array_ =                                \
-                (struct gyre_array *)((char *)(obj) +                       \
-                                      (type)->arrays[each_]);               \
-            /* acquire; pairs: gyre_array_reserve() */                      \
-            struct gyre_array_buffer *each_buffer_ =                        \
-                gyre_load_acquire(&each_array_->buffer);                    \
-            if (each_buffer_ == NULL)                                       \
-                continue;                                                   \
-            for (size_t each_i_ = 0; each_i_ < each_buffer_->capacity;      \
-                 each_i_++) {                                               \
-                struct gyre_slot *slot = &each_buffer_->items[each_i_];     \
-                __VA_ARGS__                                                 \
-            }                                                               \
-        }                                                                   \
+#define OBJECT_EACH_SLOT(obj, type, slot, ...)                                \
+    do {                                                                      \
+        for (uint32_t each_ = 0; each_ < (type)->slot_count; each_++) {       \
+            struct gyre_slot *slot =                                          \
+                (struct gyre_slot *)((char *)(obj) + (type)->slots[each_]);   \
+            __VA_ARGS__                                                       \
+        }                                                                     \
+        if ((type)->item_slot) {                                              \
+            size_t each_count_ = ((struct gyre_var_object *)(obj))->count;    \
+            char *each_at_ = (char *)(obj) + (type)->size;                    \
+            for (; each_count_ > 0;                                           \
+                 each_count_--, each_at_ += (type)->item_size) {              \
+                struct gyre_slot *slot = (struct gyre_slot *)each_at_;        \
+                __VA_ARGS__                                                   \
+            }                                                                 \
+        }                                                                     \
+        for (uint32_t each_ = 0; each_ < (type)->array_count; each_++) {      \
+            struct gyre_array *each_array_ =                                  \
+                (struct gyre_array *)((char *)(obj) + (type)->arrays[each_]); \
+            /* acquire; pairs: gyre_array_reserve() */                        \
+            struct gyre_array_buffer *each_buffer_ =                          \
+                gyre_load_acquire(&each_array_->buffer);                      \
+            if (each_buffer_ == NULL)                                         \
+                continue;                                                     \
+            for (size_t each_i_ = 0; each_i_ < each_buffer_->capacity;        \
+                 each_i_++) {                                                 \
+                struct gyre_slot *slot = &each_buffer_->items[each_i_];       \
+                __VA_ARGS__                                                   \
+            }                                                                 \
+        }                                                                     \
     } while (0)
 
 /* A dead object that has nothing to release and nobody to tell: its block can
  * be freed as it is. Most objects are of such types, and many die with their
  * slots empty. The caller knows that no weak reference names it. */
 static inline bool
-object_dies_plainly(const struct gyre_object *obj,
-                    const struct gyre_type *type)
+object_dies_plainly(const struct gyre_object *obj, const struct gyre_type *type)
 {
     const struct gyre_slot *slot =
         (const struct gyre_slot *)((const char *)obj + type->first_slot);
@@ -143,7 +141,7 @@ object_dies_plainly(const struct gyre_object *obj,
 
 struct gyre_weakref;
 struct weak_shard {
-    pthread_mutex_t lock; /* leaf lock, never held over a safepoint */
+    pthread_mutex_t lock;          /* leaf lock, never held over a safepoint */
     struct gyre_weakref **buckets; /* under lock: by target, chained */
     size_t bucket_count, entries;
 };
@@ -192,24 +190,24 @@ struct object_thread {
     /* any thread, atomic: chunks others pushed */
     struct queue_chunk *queue;
     /* owner only */
-    struct queue_chunk *staging;    /* entries on their way */
-    struct mutator *staging_for;    /* to this thread */
-    struct queue_chunk *spare;      /* an empty chunk, or NULL */
+    struct queue_chunk *staging; /* entries on their way */
+    struct mutator *staging_for; /* to this thread */
+    struct queue_chunk *spare;   /* an empty chunk, or NULL */
     bool finding_lost; /* entries are left to be found, like those looked for */
-    struct object_list pending;     /* finalizers to run, references held */
-    struct gyre_object *callbacks;  /* weak references whose callback is due */
-    uint32_t in_callback;           /* > 0: inside a finalizer or callback */
-    uint32_t merging_for;           /* > 0: under a claim or in a stop, where
-                                     * no finalizer runs, prompt or not */
-    uint32_t collect_wanted;        /* generation + 1 asked for meanwhile */
+    struct object_list pending;    /* finalizers to run, references held */
+    struct gyre_object *callbacks; /* weak references whose callback is due */
+    uint32_t in_callback;          /* > 0: inside a finalizer or callback */
+    uint32_t merging_for;          /* > 0: under a claim or in a stop, where
+                                    * no finalizer runs, prompt or not */
+    uint32_t collect_wanted;       /* generation + 1 asked for meanwhile */
     /* cascade: dead objects still to be released */
     struct gyre_object *cascade[CASCADE_STACK];
     uint32_t cascade_count;
     bool cascading;
     struct gyre_object *cascade_linked; /* by their first slot */
     struct object_list cascade_list;    /* types without slots */
-    bool unwinding;                 /* linking, and giving up first slots */
-    struct gyre_object *unwound;    /* the first slot of one linked meanwhile */
+    bool unwinding;                     /* linking, and giving up first slots */
+    struct gyre_object *unwound; /* the first slot of one linked meanwhile */
     struct object_counters counters;
     int64_t noted_net; /* container births less deaths, as added up */
 };

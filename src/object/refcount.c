@@ -58,9 +58,9 @@ incref_armed(struct gyre_object *obj)
         return;
     }
     /* relaxed: the collector reads both in a stop */
-    while (!gyre_cas_weak_relaxed(
-        &obj->rc_shared, &shared,
-        (shared & ~(uint32_t)GYRE_RC_IS_ARMED) + GYRE_RC_SHARED_UNIT))
+    while (!gyre_cas_weak_relaxed(&obj->rc_shared, &shared,
+                                  (shared & ~(uint32_t)GYRE_RC_IS_ARMED) +
+                                      GYRE_RC_SHARED_UNIT))
         ;
     if (gyre_rc_shared_count(shared) >= RC_SATURATED - 1)
         saturate(obj);
@@ -124,8 +124,8 @@ give_up_ownership(struct mutator *self, struct gyre_object *obj,
         GYRE_CHECK(count >= 0, "decref: %s object %p has a count below zero",
                    type->name, (void *)obj);
         if (finalize)
-            next = rc_shared_of(count + 1,
-                                rc_flags_of(shared) | GYRE_RC_MERGED);
+            next =
+                rc_shared_of(count + 1, rc_flags_of(shared) | GYRE_RC_MERGED);
         else if (count == 0)
             next = GYRE_RC_DEAD | (shared & GYRE_RC_WEAK);
         else
@@ -229,8 +229,7 @@ again:
                    (void *)obj);
         if (gyre_rc_shared_count(shared) >= RC_SATURATED)
             return;
-        if ((local & 0xffff) == GYRE_RC_NOBODY &&
-            !(shared & GYRE_RC_MERGED)) {
+        if ((local & 0xffff) == GYRE_RC_NOBODY && !(shared & GYRE_RC_MERGED)) {
             /* its owner is between its two steps */
             if (++spins > 64)
                 sched_yield();
@@ -269,9 +268,9 @@ gyre_decref_shared(struct gyre_object *obj)
      * then: the same exchange would be made for any owner. */
     if (GYRE_LIKELY(count > (int32_t)(shared & GYRE_RC_MERGED) &&
                     count < RC_SATURATED) &&
-        GYRE_LIKELY(exchange_decremented(
-            obj, &shared,
-            (shared - GYRE_RC_SHARED_UNIT) & ~(uint32_t)GYRE_RC_IS_ARMED)))
+        GYRE_LIKELY(exchange_decremented(obj, &shared,
+                                         (shared - GYRE_RC_SHARED_UNIT) &
+                                             ~(uint32_t)GYRE_RC_IS_ARMED)))
         return;
     decref_shared_slow(obj);
 }
@@ -299,9 +298,9 @@ gyre_try_incref(struct gyre_object *obj)
         /* acquire; pairs: gyre_set_rc_flag(). The body is visible as it was
          * when it could first be named. Never a fetch_add: the block may
          * have become another object's. .rc.try */
-    } while (!gyre_cas_weak_acquire(
-        &obj->rc_shared, &shared,
-        (shared & ~(uint32_t)GYRE_RC_IS_ARMED) + GYRE_RC_SHARED_UNIT));
+    } while (!gyre_cas_weak_acquire(&obj->rc_shared, &shared,
+                                    (shared & ~(uint32_t)GYRE_RC_IS_ARMED) +
+                                        GYRE_RC_SHARED_UNIT));
     return true;
 }
 
@@ -384,8 +383,8 @@ gyre_check_reference(const struct gyre_object *obj, const char *operation)
                "%s of %p: this thread is in a detached region", operation,
                (const void *)obj);
     word0 = gyre_load_relaxed(&obj->word0);
-    GYRE_CHECK(word0_is_object(word0), "%s of %p: that is no object",
-               operation, (const void *)obj);
+    GYRE_CHECK(word0_is_object(word0), "%s of %p: that is no object", operation,
+               (const void *)obj);
     local = gyre_load_relaxed(&obj->rc_local);
     shared = gyre_load_relaxed(&obj->rc_shared);
     GYRE_CHECK(!(shared & GYRE_RC_DEAD), "%s of %p: the %s object is dead",
@@ -405,17 +404,17 @@ gyre_object_check(struct gyre_heap *heap, struct gyre_object *obj)
     if (shared & GYRE_RC_DEAD || owner == GYRE_RC_IMMORTAL)
         return;
     GYRE_CHECK(gyre_type_of(obj)->traits & TYPE_READY,
-               "check: object %p has type %s, which is not ready",
-               (void *)obj, type_name(obj));
+               "check: object %p has type %s, which is not ready", (void *)obj,
+               type_name(obj));
     GYRE_CHECK(owner <= GYRE_RC_LAST_THREAD || owner == GYRE_RC_ARMED,
-               "check: %s object %p has owner %u", type_name(obj),
-               (void *)obj, owner);
+               "check: %s object %p has owner %u", type_name(obj), (void *)obj,
+               owner);
     GYRE_CHECK((shared & GYRE_RC_MERGED) == 0 || !rc_owner_is_thread(local),
-               "check: %s object %p is merged and has owner %u",
-               type_name(obj), (void *)obj, owner);
+               "check: %s object %p is merged and has owner %u", type_name(obj),
+               (void *)obj, owner);
     GYRE_CHECK((shared & GYRE_RC_MERGED) != 0 || rc_owner_is_thread(local),
-               "check: %s object %p is nobody's and not merged",
-               type_name(obj), (void *)obj);
+               "check: %s object %p is nobody's and not merged", type_name(obj),
+               (void *)obj);
     GYRE_CHECK(gyre_object_count(obj) > 0 || (shared & GYRE_RC_DYING),
                "check: %s object %p lives with count %ld", type_name(obj),
                (void *)obj, (long)gyre_object_count(obj));

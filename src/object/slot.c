@@ -12,8 +12,7 @@ gyre_touch_slow(struct gyre_object *holder)
 }
 
 void
-gyre_check_slot(const struct gyre_object *holder,
-                const struct gyre_slot *slot)
+gyre_check_slot(const struct gyre_object *holder, const struct gyre_slot *slot)
 {
     const struct gyre_type *type;
     const char *start = (const char *)holder, *at = (const char *)slot;

@@ -119,8 +119,7 @@ gyre_object_statistics(struct gyre_heap *heap, struct gyre_statistics *out)
         out->merges += gyre_load_relaxed(&counters->merges);
         out->merges_by_proxy += gyre_load_relaxed(&counters->merges_by_proxy);
         out->queued += gyre_load_relaxed(&counters->queued);
-        out->cascade_deferred +=
-            gyre_load_relaxed(&counters->cascade_deferred);
+        out->cascade_deferred += gyre_load_relaxed(&counters->cascade_deferred);
         out->finalizers_run += gyre_load_relaxed(&counters->finalizers_run);
         out->weak_callbacks_run +=
             gyre_load_relaxed(&counters->weak_callbacks_run);

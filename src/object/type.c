@@ -48,12 +48,10 @@ tables_fit(const struct gyre_type *type)
             return false;
     if (tables_overlap(type))
         return false;
-    if (type->item_slot &&
-        (type->item_size < sizeof(struct gyre_slot) ||
-         type->item_size % 8 != 0 || type->size % 8 != 0))
+    if (type->item_slot && (type->item_size < sizeof(struct gyre_slot) ||
+                            type->item_size % 8 != 0 || type->size % 8 != 0))
         return false;
-    return type->item_size == 0 ||
-           type->size >= sizeof(struct gyre_var_object);
+    return type->item_size == 0 || type->size >= sizeof(struct gyre_var_object);
 }
 
 /* Length of the run that the slots form, 0 when they form none. */
@@ -69,15 +67,15 @@ slot_run(const struct gyre_type *type)
 enum gyre_status
 gyre_type_ready(struct gyre_type *type)
 {
-    bool slots = type->slot_count > 0 || type->item_slot ||
-                 type->array_count > 0;
+    bool slots =
+        type->slot_count > 0 || type->item_slot || type->array_count > 0;
     bool leaf = (type->flags & GYRE_TYPE_LEAF) != 0;
     bool tracked = (type->flags & (GYRE_TYPE_LEAF | GYRE_TYPE_ACYCLIC)) == 0;
     uint32_t traits = TYPE_READY;
     if (type->name == NULL || type->size < sizeof(struct gyre_object) ||
         (type->slot_count > 0 && type->slots == NULL) ||
-        (type->array_count > 0 && type->arrays == NULL) ||
-        !tables_fit(type) || (leaf && (slots || type->trace != NULL)) ||
+        (type->array_count > 0 && type->arrays == NULL) || !tables_fit(type) ||
+        (leaf && (slots || type->trace != NULL)) ||
         ((uintptr_t)type & ~(uintptr_t)GYRE_WORD0_TYPE) != 0 ||
         ((uintptr_t)type & 1) != 0)
         return GYRE_ERR_ARGUMENT;
@@ -100,8 +98,7 @@ gyre_type_ready(struct gyre_type *type)
     bool large = type->size > GYRE_SMALL_MAX || type->item_size != 0;
     uint32_t alloc_index =
         large ? GYRE_ALLOC_SLOWLY
-              : gyre_alloc_index(tracked ? GYRE_PAGE_CONTAINER
-                                         : GYRE_PAGE_LEAF,
+              : gyre_alloc_index(tracked ? GYRE_PAGE_CONTAINER : GYRE_PAGE_LEAF,
                                  gyre_size_class(type->size));
     uint32_t run_slots = slot_run(type);
     uint32_t first_slot = run_slots > 0 ? type->slots[0] : 0;
@@ -132,7 +129,6 @@ gyre_object_bytes(const struct gyre_object *obj, const struct gyre_type *type)
 {
     size_t bytes = type->size;
     if (type->item_size != 0)
-        bytes += type->item_size *
-                 ((const struct gyre_var_object *)obj)->count;
+        bytes += type->item_size * ((const struct gyre_var_object *)obj)->count;
     return bytes;
 }

@@ -246,10 +246,8 @@ gyre_weak_check(struct gyre_heap *heap)
         for (size_t b = 0; b < shard->bucket_count; b++) {
             struct gyre_weakref *ref = shard->buckets[b];
             for (; ref != NULL; ref = ref->next, found++) {
-                GYRE_CHECK(bucket_of(shard, ref->target) ==
-                               &shard->buckets[b],
-                           "weak table: %p is in a wrong bucket",
-                           (void *)ref);
+                GYRE_CHECK(bucket_of(shard, ref->target) == &shard->buckets[b],
+                           "weak table: %p is in a wrong bucket", (void *)ref);
                 GYRE_CHECK((ref->target->rc_shared & GYRE_RC_WEAK) ||
                                (ref->target->rc_local & 0xffff) ==
                                    GYRE_RC_IMMORTAL,
