@@ -86,10 +86,12 @@ lock_heaps(void)
 }
 
 /* A collection is not waited for under the list's lock, since one of its
- * finalizers may fork, or make a heap, and want that too. */
+ * finalizers may fork, or make a heap, and want that too. No new ones begin
+ * once the gate is closed, so all locks are free before long. */
 static void
 lock_heaps_and_collectors(void)
 {
+    gyre_fork_gate_close();
     for (;;) {
         lock_heaps();
         if (try_lock_collectors())
@@ -140,6 +142,7 @@ after_fork_parent(void)
             pthread_mutex_unlock(&heap->collector.lock);
     }
     pthread_mutex_unlock(&heaps_lock);
+    gyre_fork_gate_open();
 }
 
 /* What threads had at hand that the child does not have: their pages are
@@ -195,6 +198,7 @@ after_fork_child(void)
 {
     struct gyre_heap *heap;
     pthread_mutex_init(&heaps_lock, NULL);
+    gyre_fork_gate_after_child();
     gyre_lock_after_fork_child();
     for (heap = heaps; heap != NULL; heap = heap->next) {
         struct mutator *self = self_in(heap);

@@ -168,6 +168,14 @@ void gyre_world_statistics(struct world *world, struct gyre_statistics *out);
 /* States agree with a stopped world; fatal when not. In a stop. */
 void gyre_world_check(struct world *world, struct participant *self);
 
+/* A thread is about to fork, and has forked: collections wait meanwhile. */
+void gyre_fork_gate_close(void);
+void gyre_fork_gate_open(void);
+bool gyre_fork_gate_is_closed(void);
+/* Wait until nobody forks; detached. */
+void gyre_fork_gate_wait(void);
+void gyre_fork_gate_after_child(void);
+
 /* fork: in the child, everyone but `self` is gone. Those who were attached
  * are not given out again before gyre_world_reissue_gone(), by when what they
  * had at hand must be taken over. */

@@ -55,8 +55,10 @@ gyre_collector_lock(struct mutator *self)
     struct collector *collector = &self->fast.heap->collector;
     if (self->object.in_callback > 0)
         return false;
-    if (pthread_mutex_trylock(&collector->lock) != 0) {
+    if (gyre_fork_gate_is_closed() ||
+        pthread_mutex_trylock(&collector->lock) != 0) {
         gyre_detach_for_wait(self);
+        gyre_fork_gate_wait();
         pthread_mutex_lock(&collector->lock);
         gyre_return_from_wait(self);
     }
