@@ -16,8 +16,18 @@ static void
 answer_for(struct participant *part, void *arg)
 {
     struct mutator *worker = mutator_of(gyre_self);
+    struct mutator *other = mutator_of_part(part);
     (void)arg;
-    gyre_merge_drain_for(worker, mutator_of_part(part));
+    gyre_merge_drain_for(worker, other);
+    /* relaxed: ours by the claim. One that is gone has nothing else. */
+    if (gyre_load_relaxed(&part->claimed_from) != PART_DETACHED)
+        return;
+    gyre_collector_follow(other);
+    if (!other->object.cascading && !gyre_cascade_is_empty(other)) {
+        worker->object.merging_for++;
+        gyre_cascade_take_over(worker, other);
+        worker->object.merging_for--;
+    }
 }
 
 static void
@@ -91,14 +101,21 @@ lock_heaps(void)
 static void
 lock_heaps_and_collectors(void)
 {
+    struct mutator *self = mutator_of(gyre_self);
+    bool waits = gyre_self != NULL && !gyre_thread_is_detached(gyre_self);
     gyre_fork_gate_close();
+    /* Detached all the while: the collection may want an answer from us. */
+    if (waits)
+        gyre_detach_for_wait(self);
     for (;;) {
-        lock_heaps();
+        pthread_mutex_lock(&heaps_lock);
         if (try_lock_collectors())
-            return;
+            break;
         pthread_mutex_unlock(&heaps_lock);
         sched_yield();
     }
+    if (waits)
+        gyre_return_from_wait(self);
 }
 
 static void

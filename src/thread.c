@@ -125,16 +125,19 @@ static void
 answer_requests(struct mutator *self)
 {
     uint32_t phase;
+    bool asked;
     gyre_merge_publish(self);
     phase = gyre_handshake_phase(&self->part);
+    asked = gyre_handshake_asked(&self->part, phase);
+    gyre_collector_follow(self);
     gyre_merge_drain(self);
-    gyre_cascade_run(self, false);
+    /* all of it for a handshake: what waits in a cascade looks alive */
+    gyre_cascade_run(self, asked);
     /* What the cascade gave up belongs to this answer. */
     gyre_merge_publish(self);
     gyre_handshake_answer(&self->part, phase);
     gyre_participant_park(&self->part);
     rcu_member_quiescent(&self->part.rcu);
-    gyre_memory_limbo_follow(&self->fast);
 }
 
 /* The thread's own put-off work, at the outermost safepoint. */
@@ -188,7 +191,7 @@ gyre_detach_for_wait(struct mutator *self)
         /* Pushed by someone who still saw us running: nobody else will. */
         if (GYRE_LIKELY(gyre_merge_queue_is_empty(self)))
             return;
-        gyre_participant_return(&self->part);
+        gyre_return_from_wait(self);
         gyre_merge_drain(self);
         gyre_cascade_run(self, true);
     }
@@ -198,7 +201,7 @@ void
 gyre_return_from_wait(struct mutator *self)
 {
     gyre_participant_return(&self->part);
-    gyre_memory_limbo_follow(&self->fast);
+    gyre_collector_follow(self);
 }
 
 static bool

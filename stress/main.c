@@ -19,6 +19,8 @@
 #define PHASE_OPERATIONS 400000
 /* Collections are to run while threads work, not only at quiescent points. */
 #define OPTIONS_FIRST "gc.threshold0=5000"
+/* Each proof is made again with the world stopped. */
+#define OPTIONS_CONCURRENT ",gc.concurrent=1,gc.check=1"
 
 struct run run = {.lock = PTHREAD_MUTEX_INITIALIZER,
                   .changed = PTHREAD_COND_INITIALIZER};
@@ -33,7 +35,8 @@ enum {
     OPTION_VERIFY,
     OPTION_JSON,
     OPTION_OPTIONS,
-    OPTION_PATIENCE
+    OPTION_PATIENCE,
+    OPTION_COLLECTOR
 };
 
 static const struct argp_option argp_options[] = {
@@ -50,6 +53,8 @@ static const struct argp_option argp_options[] = {
     {"json", OPTION_JSON, NULL, 0, "print the report as one JSON object", 0},
     {"options", OPTION_OPTIONS, "LIST", 0,
      "options of the heap, \"name=value,name=value\"", 0},
+    {"collector", OPTION_COLLECTOR, "MODE", 0,
+     "concurrent or stop: how the heap is collected (gc.concurrent)", 0},
     {"patience", OPTION_PATIENCE, "S", 0,
      "seconds without any progress that count as a failure (120)", 0},
     {0}};
@@ -112,6 +117,14 @@ parse(int key, char *arg, struct argp_state *state)
     case OPTION_PATIENCE:
         set->patience = (unsigned)number(state, arg, 1, 1u << 20, "--patience");
         return 0;
+    case OPTION_COLLECTOR:
+        set->concurrent = strcmp(arg, "concurrent") == 0;
+        if (!set->concurrent && strcmp(arg, "stop") != 0)
+            argp_error(state,
+                       "--collector: '%s' is neither concurrent nor "
+                       "stop",
+                       arg);
+        return 0;
     case ARGP_KEY_ARG:
         if (state->arg_num == 0 && strcmp(arg, "replay") != 0)
             argp_error(state, "there is no command '%s'", arg);
@@ -154,7 +167,8 @@ make_heap(void)
 {
     char options[1024];
     enum gyre_status status;
-    int length = snprintf(options, sizeof options, "%s%s%s", OPTIONS_FIRST,
+    int length = snprintf(options, sizeof options, "%s%s%s%s", OPTIONS_FIRST,
+                          run.settings.concurrent ? OPTIONS_CONCURRENT : "",
                           run.settings.options ? "," : "",
                           run.settings.options ? run.settings.options : "");
     if (length >= (int)sizeof options) {

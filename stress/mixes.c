@@ -592,6 +592,8 @@ rare_operation(struct worker *w)
 {
     unsigned mix = run.settings.mix;
     w->rare = mix == MIX_CHURN ? 1500 : 12000;
+    if (mix & MIX_PRIVATE && w->rare_turn % (mix == MIX_PRIVATE ? 2 : 8) == 0)
+        op_swallow(w);
     switch (w->rare_turn++ % 4) {
     case 0:
         op_detach(w);

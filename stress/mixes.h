@@ -27,6 +27,9 @@ void op_shared_set(struct worker *w);
 void op_locked(struct worker *w);
 void op_locked_long(struct worker *w);
 
+/* ---- swallow.c ---- */
+void op_swallow(struct worker *w);
+
 /* ---- weakly.c ---- */
 void op_weak_new(struct worker *w);
 void op_weak_get(struct worker *w);

@@ -1,5 +1,6 @@
 # Run gyre-stress with a fault in its library: it must be found in 30 s.
-# Run as cmake -DPROGRAM=... -DHEAP=... -DSANITIZE=... -P mutant.cmake
+# Run as cmake -DPROGRAM=... -DHEAP=... -DSANITIZE=... -DCOLLECTOR=...
+#   -DMIX=... -P mutant.cmake
 set(left 30)
 set(seed 1)
 string(TIMESTAMP begin %s)
@@ -7,7 +8,8 @@ while(left GREATER 0)
     execute_process(
         COMMAND ${CMAKE_COMMAND} -E env TSAN_OPTIONS=halt_on_error=1
                 ${PROGRAM} replay ${HEAP} --threads 2 --seconds ${left}
-                --seed ${seed} --patience 10
+                --seed ${seed} --patience 10 --collector ${COLLECTOR}
+                --mix ${MIX}
         RESULT_VARIABLE status
         OUTPUT_VARIABLE output
         ERROR_VARIABLE output

@@ -4,7 +4,11 @@
 set(stress_faults
     incref_left_out decref_twice edge_not_traced merge_order queue_entry_lost
     weak_callback_lost weak_callback_twice finalizer_twice remote_free_lost
-    release_relaxed)
+    release_relaxed
+    limbo_left_out armed_two_steps touch_late trust_first_pass)
+# the last ones are the concurrent collector's
+set(concurrent_faults
+    limbo_left_out armed_two_steps touch_late trust_first_pass)
 
 add_custom_target(gyre-mutants)
 add_test(NAME mutants_build
@@ -16,11 +20,20 @@ set_tests_properties(mutants_build PROPERTIES
 set(number 0)
 foreach(fault ${stress_faults})
     math(EXPR number "${number} + 1")
-    # the last one is a weakened order, which only a thread sanitizer sees
+    # a weakened order is seen by a thread sanitizer only
     if(fault STREQUAL "release_relaxed")
         set(sanitize thread)
     else()
         set(sanitize none)
+    endif()
+    set(mix all)
+    set(collector stop)
+    if(fault IN_LIST concurrent_faults)
+        set(collector concurrent)
+    endif()
+    # found where little else goes on
+    if(fault STREQUAL "touch_late" OR fault STREQUAL "trust_first_pass")
+        set(mix private)
     endif()
     gyre_add_library(gyre-fault-${number} STATIC FAULT ${number}
                      SANITIZE ${sanitize})
@@ -33,6 +46,7 @@ foreach(fault ${stress_faults})
              COMMAND ${CMAKE_COMMAND}
                      -DPROGRAM=$<TARGET_FILE:gyre-stress-fault-${number}>
                      -DHEAP=${stress_heap} -DSANITIZE=${sanitize}
+                     -DCOLLECTOR=${collector} -DMIX=${mix}
                      -P ${CMAKE_CURRENT_SOURCE_DIR}/mutant.cmake)
     set_tests_properties(mutant_${number}_${fault} PROPERTIES
         LABELS mutant FIXTURES_REQUIRED mutants TIMEOUT 120 PROCESSORS 2)

@@ -86,7 +86,9 @@ node_clear(struct gyre_object *obj)
     struct node *node = (struct node *)obj;
     for (uint32_t i = 0; i < shape->slots; i++) {
         struct gyre_object *ref = node->edges.slots[i].ref;
-        node->edges.slots[i].ref = NULL;
+        /* relaxed: a trace may still look, and may find either */
+        gyre_store_relaxed(&node->edges.slots[i].ref,
+                           (struct gyre_object *)NULL);
         if (ref != NULL)
             gyre_decref(ref);
     }
@@ -236,6 +238,9 @@ shape_ready(struct shape *shape, uint32_t size)
     } else if (shape->slots % TRACED_MODULO == TRACED_REST) {
         type->trace = node_trace;
         type->clear = node_clear;
+        /* with an odd seed none has to wait for a stop */
+        if (shape->slots / TRACED_MODULO % 2 == 0 || shape_seed % 2 != 0)
+            type->flags |= GYRE_TYPE_TRACE_ANYTIME;
     } else {
         type->slot_count = shape->slots;
         type->slots = slot_offsets;

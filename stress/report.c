@@ -254,11 +254,15 @@ print_json(bool clean)
            (double)report_sum(TALLY_OPERATIONS) / seconds_so_far());
     printf("\"stop_ns\":{\"p50\":%" PRIu64 ",\"p99\":%" PRIu64
            ",\"p999\":%" PRIu64 ",\"max\":%" PRIu64 ",\"count\":%" PRIu64
-           "},\"peak_rss_bytes\":%" PRIu64 ",",
+           "},\"slices\":%" PRIu64 ",\"suspected\":%" PRIu64
+           ",\"suspected_falsely\":%" PRIu64 ",\"limbo_peak_bytes\":%" PRIu64
+           ",\"abandoned\":%" PRIu64 ",\"peak_rss_bytes\":%" PRIu64 ",",
            gyre_histogram_quantile(stops, 0.5),
            gyre_histogram_quantile(stops, 0.99),
            gyre_histogram_quantile(stops, 0.999), stops->max, stops->count,
-           peak_bytes());
+           run.statistics.slices, run.statistics.suspected,
+           run.statistics.suspected_falsely, run.statistics.limbo_peak,
+           run.statistics.abandoned, peak_bytes());
     printf("\"leaked\":%" PRIu64 ",\"freed_early\":%" PRIu64
            ",\"failures\":%" PRIu64 ",\"allocations_refused\":%" PRIu64
            ",\"collections_refused\":%" PRIu64 ",\"paths\":{",
@@ -302,6 +306,14 @@ print_text(bool clean)
            (double)gyre_histogram_quantile(&run.stops, 0.5) / 1e6,
            (double)gyre_histogram_quantile(&run.stops, 0.99) / 1e6,
            (double)run.stops.max / 1e6, run.stops.count);
+    if (set->concurrent)
+        printf("beside       %" PRIu64 " slices, %" PRIu64 " suspected, %" PRIu64
+               " of them falsely, %.1f MiB in limbo at most, %" PRIu64
+               " abandoned\n",
+               run.statistics.slices, run.statistics.suspected,
+               run.statistics.suspected_falsely,
+               (double)run.statistics.limbo_peak / 1048576,
+               run.statistics.abandoned);
     printf("peak memory  %.1f MiB, from after loading\n",
            (double)peak_bytes() / 1048576);
     if (report_sum(TALLY_REFUSED) > 0 || run.collections_refused > 0)

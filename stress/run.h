@@ -31,6 +31,7 @@ struct settings {
     unsigned mix; /* enum mix, or'ed */
     const char *mix_name;
     bool copies, verify, json;
+    bool concurrent;     /* gc.concurrent, gc.check */
     const char *options; /* of the heap, or NULL */
     unsigned patience;   /* seconds without progress before it is a failure */
 };

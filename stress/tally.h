@@ -42,6 +42,7 @@ enum mix {
     X(ARRAY_POP, "array pop", MIX_ALL, 1)                                 \
     X(ARRAY_APPEND, "array append", MIX_ALL, 1)                           \
     X(SPILL, "local count filled", MIX_PRIVATE, 1)                        \
+    X(SWALLOW, "held by itself for a moment", MIX_PRIVATE, 1)             \
     X(UNIQUE, "uniqueness asked", MIX_ALL, 1)                             \
     X(DETACH, "detached region", MIX_ALL, 1)                              \
     X(TRACED, "trace callback", 0, 1)                                     \

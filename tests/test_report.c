@@ -170,7 +170,11 @@ test_a_collection_is_in_the_histograms(void **state)
 {
     struct fixture *fx = *state;
     struct gyre_histogram *h = malloc(sizeof *h);
+    struct node *node;
     assert_non_null(h);
+    node = node_new(fx);
+    node_link(node, node);
+    node_drop(node);
     assert_int_equal(gyre_collect(fx->heap, GYRE_GEN_YOUNG), GYRE_OK);
     gyre_statistics_histogram(fx->heap, GYRE_HIST_CYCLE, h);
     assert_int_equal(h->count, 1);

@@ -111,17 +111,20 @@ gyre_handshake_soft(struct world *world, struct participant *self,
     struct timespec until = deadline_after(timeout_ms);
     enum gyre_status status = GYRE_OK;
     struct participant *part;
+    struct participant *first;
     uint32_t phase = gyre_load_relaxed(&world->phase) + 1;
+    /* Under the lock: one that enters is listed before this, and answers, or
+     * starts in this phase, and sees all that was written before it. */
+    pthread_mutex_lock(&world->lock);
     /* seq_cst; pairs: gyre_handshake_phase(). One poster at a time. */
     gyre_store_seq_cst(&world->phase, phase);
+    first = gyre_load_relaxed(&world->participants);
+    pthread_mutex_unlock(&world->lock);
     /* relaxed: our own word */
     if (self != NULL)
         gyre_store_relaxed(&self->ack, phase);
     /* seq_cst; pairs: gyre_handshake_answer(), tell_watchers() */
     gyre_fetch_add_seq_cst(&world->attention, 1);
-    /* acquire; pairs: list_participant(). One that is listed later starts in
-     * this phase. */
-    struct participant *first = gyre_load_acquire(&world->participants);
     for (part = first; part != NULL; part = part->next)
         if (part != self)
             gyre_participant_request(part, REQUEST_PHASE);

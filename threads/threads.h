@@ -139,6 +139,13 @@ enum gyre_status gyre_handshake_soft(struct world *world,
 /* The participant's own part: read the phase, act, answer. */
 uint32_t gyre_handshake_phase(struct participant *part);
 void gyre_handshake_answer(struct participant *part, uint32_t phase);
+/* Whether `phase` is yet to be answered by it. */
+static inline bool
+gyre_handshake_asked(const struct participant *part, uint32_t phase)
+{
+    /* relaxed: its own word, or written under its claim */
+    return gyre_load_relaxed(&part->ack) != phase;
+}
 
 /* Stop every participant but `self` (may be NULL). GYRE_ERR_TIMEOUT: not all
  * came in time; nothing is stopped then. One stopper at a time: callers hold

@@ -10,7 +10,8 @@ GYRE_BEGIN_DECLS
 struct gyre_heap;
 
 /* X(id, name, unit, default, least, most, changeable, help)
- *   unit        "bytes", "objects", "ms", "count", "pages" or "bool"
+ *   unit        "bytes", "objects", "ms", "us", "percent", "count", "pages"
+ *               or "bool"
  *   changeable  1: may be set while the heap is in use
  * 0 means "no limit" where the help says so. */
 #define GYRE_OPTION_TABLE(X)                                                   \
@@ -38,6 +39,20 @@ struct gyre_heap;
       "quarter of the old objects is new")                                     \
     X(GC_SAVE_ALL, "gc.save_all", "bool", 0, 0, 1, 1,                          \
       "put all unreachable objects on the garbage list, free none")            \
+    X(GC_CONCURRENT, "gc.concurrent", "bool", 0, 0, 1, 1,                      \
+      "collect while the program runs, but for short stops; else in one stop") \
+    X(GC_SLICE, "gc.slice_us", "us", 80, 1, 1000000, 1,                        \
+      "the collector's time in one of the short stops")                        \
+    X(GC_MUTATOR_SHARE, "gc.mutator_share", "percent", 60, 0, 99, 1,           \
+      "of the time between the begin of one short stop and that of the next, " \
+      "what is left to the program")                                           \
+    X(GC_LIMBO_LIMIT, "gc.limbo_limit", "bytes", 268435456, 0,                 \
+      UINT64_C(1) << 40, 1,                                                    \
+      "dead blocks that may wait for a collection's end before it is "         \
+      "abandoned. 0: no limit")                                                \
+    X(GC_CHECK, "gc.check", "bool", 0, 0, 1, 1,                                \
+      "prove each set of garbage once more with the world stopped before it "  \
+      "is freed, and suspect some of the living at random")                    \
     X(THREAD_NUMBERS, "thread.numbers", "count", 65520, 1, 65520, 0,           \
       "threads that may own objects at a time; others attach without a "       \
       "number")                                                                \

@@ -57,7 +57,13 @@ struct gyre_statistics {
     uint64_t collected;     /* objects freed by the collector */
     uint64_t uncollectable; /* objects put on the garbage list */
     uint64_t resurrected;   /* proved garbage once, alive after finalizers */
-    uint64_t abandoned;     /* collections that found no memory */
+    uint64_t abandoned;     /* collections given up: no memory, a stop that
+                             * timed out, a fork, limbo over its limit */
+    /* of gc.concurrent alone */
+    uint64_t slices;            /* short stops */
+    uint64_t suspected;         /* objects armed */
+    uint64_t suspected_falsely; /* of these, not proved garbage */
+    uint64_t limbo_peak;        /* bytes that waited for a collection's end */
 };
 
 /* Fill `out`. Momentary values of a running program: each is exact, they are

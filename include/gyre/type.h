@@ -16,7 +16,8 @@ typedef void (*gyre_edge_fn)(struct gyre_object *target, void *arg);
 
 /* Report every counted reference of `obj` that the type's tables don't say,
  * each as often as it is counted. Takes no reference, no lock, allocates
- * nothing; any thread, with `obj`'s owner stopped. */
+ * nothing; any thread, with the world stopped unless the type says
+ * GYRE_TYPE_TRACE_ANYTIME. */
 typedef void (*gyre_trace_fn)(struct gyre_object *obj, gyre_edge_fn edge,
                               void *arg);
 /* Give up every counted reference that `trace` reports. May decref; reaches
@@ -39,7 +40,13 @@ enum gyre_type_flags {
     GYRE_TYPE_FINALIZE_PROMPTLY = 1u << 2,
     /* Born untracked: the collector sees an object after gyre_track(). For
      * types whose `trace` needs more than a zeroed body. */
-    GYRE_TYPE_TRACK_LATE = 1u << 3
+    GYRE_TYPE_TRACK_LATE = 1u << 3,
+    /* `trace` may run at any time, on another thread, while the object is
+     * used and when it is dead but for its memory: it reads each reference
+     * and pointer atomically, buffers carry their own bounds, and what it
+     * may read is given back by gyre_mem_retire(). Without this `trace` runs
+     * in stops alone. */
+    GYRE_TYPE_TRACE_ANYTIME = 1u << 4
 };
 
 /* Declared static by the runtime; must outlive every heap that has objects

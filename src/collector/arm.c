@@ -9,6 +9,8 @@
  * Design: docs/design/cycle.md .cycle.arm, docs/design/weakref.md .final */
 #include "cycle.h"
 
+#include "../../threads/yield.h"
+
 static bool
 must_finalize(const struct gyre_object *obj)
 {
@@ -34,9 +36,7 @@ limbo_on(struct cycle *cycle)
 {
     struct participant *part =
         gyre_load_relaxed(&cycle->heap->world.participants);
-    /* relaxed: threads are stopped, those that attach later see it by the
-     * world's lock */
-    gyre_store_relaxed(&cycle->heap->memory.limbo_stamps, cycle->stamps);
+    gyre_memory_limbo_begin(cycle->heap, cycle->stamps);
     for (; part != NULL; part = part->next)
         gyre_memory_limbo(&mutator_of_part(part)->fast, cycle->stamps);
     cycle->limbo = true;
@@ -64,4 +64,62 @@ gyre_phase_arm(struct cycle *cycle)
     }
     limbo_on(cycle);
     return GYRE_OK;
+}
+
+/* ---- with the world running: in slices ---- */
+
+/* In a stop: make it one word, armed, and note the count. What waits in a
+ * queue, dies or is immortal is no member. */
+static void
+arm_suspect(struct cycle *cycle, uint32_t index)
+{
+    struct suspect *suspect = &cycle->suspects[index];
+    struct gyre_object *obj = suspect->obj;
+    const uint32_t never = GYRE_RC_DEAD | GYRE_RC_DYING | GYRE_RC_QUEUED;
+    uint64_t word0 = gyre_load_relaxed(&obj->word0);
+    uint32_t shared = gyre_load_relaxed(&obj->rc_shared);
+    uint32_t owner = gyre_load_relaxed(&obj->rc_local) & 0xffff;
+    int64_t count;
+    GYRE_CHECK(!word0_is_object(word0) ||
+                   (cycle->stamps & (1u << word0_stamp(word0))) != 0,
+               "collect: the block of suspect %p was given to another object",
+               (void *)obj);
+    if (!word0_is_object(word0) || !(word0 & GYRE_WORD0_TRACKED) ||
+        (shared & never) != 0 || owner == GYRE_RC_IMMORTAL) {
+        gyre_set_drop(cycle, index);
+        return;
+    }
+    count = gyre_object_count(obj);
+    if (count <= 0 || count >= RC_SATURATED - 1) {
+        gyre_set_drop(cycle, index);
+        return;
+    }
+    /* relaxed, both: in a stop */
+    gyre_store_relaxed(&obj->rc_local, GYRE_RC_ARMED);
+    gyre_store_relaxed(&obj->rc_shared,
+                       rc_shared_of((int32_t)count, rc_flags_of(shared) |
+                                                        GYRE_RC_MERGED |
+                                                        GYRE_RC_IS_ARMED));
+    suspect->armed = (uint32_t)count;
+}
+
+/* The same for one that was touched; others keep their record. */
+static void
+arm_again(struct cycle *cycle, uint32_t index)
+{
+    const struct gyre_object *obj = cycle->suspects[index].obj;
+    if (!(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_IS_ARMED))
+        arm_suspect(cycle, index);
+}
+
+bool
+gyre_phase_arm_beside(struct cycle *cycle, bool again)
+{
+    GYRE_YIELD_POINT("arm");
+    cycle->marks.count = 0;
+    if (!gyre_slices_suspects(cycle, again ? arm_again : arm_suspect))
+        return false;
+    /* Dropped without what they reach: the first pass sees to that. */
+    cycle->marks.count = 0;
+    return true;
 }

@@ -40,6 +40,7 @@ gyre_collector_after_fork_child(struct gyre_heap *heap, struct mutator *holder)
     bool had_thread = collector->started;
     init_locks(collector);
     collector->holder = holder;
+    collector->forked = holder != NULL;
     if (holder != NULL)
         pthread_mutex_lock(&collector->lock);
     collector->started = collector->stopping = false;
@@ -125,9 +126,16 @@ gyre_collect(struct gyre_heap *heap, enum gyre_generation generation)
         gyre_participant_request(&self->part, REQUEST_PENDING);
         return GYRE_OK;
     }
-    status = quiesce(self);
+    /* OPEN has everyone drain as well, where the world goes on. */
+    status = heap_option(heap, GYRE_OPT_GC_CONCURRENT) ? GYRE_OK : quiesce(self);
     if (status == GYRE_OK)
         status = gyre_cycle_run(self, generation, false);
+    /* Abandoned for a thread that forks: it waits for the lock. */
+    while (status == GYRE_ERR_STATE) {
+        gyre_collector_unlock(self);
+        gyre_collector_lock(self);
+        status = gyre_cycle_run(self, generation, false);
+    }
     gyre_collector_unlock(self);
     gyre_safepoint_slow(&self->fast);
     return status;
@@ -287,14 +295,17 @@ gyre_collector_statistics(struct gyre_heap *heap, struct gyre_statistics *out)
     out->uncollectable = gyre_load_relaxed(&collector->uncollectable);
     out->resurrected = gyre_load_relaxed(&collector->resurrected);
     out->abandoned = gyre_load_relaxed(&collector->abandoned);
+    out->slices = gyre_load_relaxed(&collector->slices);
+    out->suspected = gyre_load_relaxed(&collector->suspected);
+    out->suspected_falsely = gyre_load_relaxed(&collector->suspected_falsely);
+    out->limbo_peak = gyre_load_relaxed(&heap->memory.limbo_peak);
 }
 
 static void
 check_page(struct page *page, void *arg)
 {
     struct gyre_heap *heap = arg;
-    const struct segment *segment = segment_of(page);
-    uint32_t stamps = segment->stamps[page_index(page)];
+    uint32_t stamps = page_stamps(page);
     GYRE_CHECK(page->gc == NULL, "collector: page %p kept its side table",
                (void *)page);
     for (uint32_t i = 0; i < page->fresh; i++) {

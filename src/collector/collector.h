@@ -44,9 +44,10 @@ word0_with_stamp(uint64_t word0, unsigned stamp)
 struct collector {
     pthread_mutex_t lock;
     struct mutator *holder; /* who has it; atomic */
-    unsigned birth_stamp;   /* in a stop */
+    bool forked;            /* the holder forked, this is the child */
 
     /* atomic */
+    uint32_t birth_stamp; /* written in a stop or before a soft handshake */
     int64_t net;      /* container births less deaths, as far as noted */
     int64_t net_base; /* its value when the young were last collected */
     uint64_t young_since_middle, middle_since_old; /* collections */
@@ -58,6 +59,8 @@ struct collector {
     uint64_t frozen;      /* objects */
     uint64_t collections[GYRE_GENERATIONS];
     uint64_t collected, uncollectable, resurrected, abandoned;
+    uint64_t slices, suspected, suspected_falsely;
+    uint32_t over_limbo; /* cycles abandoned in a row for limbo's bound */
 
     pthread_mutex_t grace_lock; /* held while waiting for readers: a fork must
                                  * not find liburcu's locks taken by us */
@@ -112,6 +115,10 @@ void gyre_collector_grace(struct mutator *self);
 void gyre_collector_set_birth_stamp(struct gyre_heap *heap, unsigned stamp);
 /* A thread attaches: take the birth stamp over. */
 void gyre_collector_thread_init(struct mutator *self);
+/* Take over which stamp births carry and whose dead wait in limbo. The
+ * thread, after it read the phase that it will answer, or after it returned;
+ * or under its claim. .open.shake */
+void gyre_collector_follow(struct mutator *self);
 
 /* In a stop: stamps and tables between collections; fatal when broken. */
 void gyre_collector_check(struct gyre_heap *heap);

@@ -40,8 +40,8 @@ table_free(struct cycle *cycle, struct cycle_table *table)
     table->count = table->capacity = 0;
 }
 
-static enum gyre_status
-stop(struct cycle *cycle)
+enum gyre_status
+gyre_cycle_stop(struct cycle *cycle)
 {
     struct gyre_heap *heap = cycle->heap;
     struct world *world = &heap->world;
@@ -57,8 +57,8 @@ stop(struct cycle *cycle)
     return status;
 }
 
-static void
-resume(struct cycle *cycle)
+void
+gyre_cycle_resume(struct cycle *cycle)
 {
     struct gyre_heap *heap = cycle->heap;
     uint64_t took = gyre_clock_ns() - cycle->stop_began_ns;
@@ -76,14 +76,14 @@ stop_drained(struct cycle *cycle)
     unsigned most =
         cycle->automatic ? DRAIN_TRIES_AUTOMATIC : DRAIN_TRIES_ASKED;
     for (unsigned try = 1;; try++) {
-        enum gyre_status status = stop(cycle);
+        enum gyre_status status = gyre_cycle_stop(cycle);
         if (status != GYRE_OK)
             return status;
         gyre_merge_drain_all(self);
         gyre_merge_find_lost(self);
         if (gyre_cascade_is_empty(self) || try == most)
             return GYRE_OK;
-        resume(cycle);
+        gyre_cycle_resume(cycle);
         gyre_cascade_run(self, true);
         gyre_merge_publish(self);
     }
@@ -101,7 +101,7 @@ finish(struct cycle *cycle)
         gyre_generation_recall(cycle);
         gyre_fetch_add_relaxed(&cycle->heap->collector.abandoned, 1);
     }
-    resume(cycle);
+    gyre_cycle_resume(cycle);
     if (status == GYRE_OK)
         gyre_phase_reclaim(cycle);
     return status;
@@ -112,7 +112,7 @@ finish_with_finalizers(struct cycle *cycle)
 {
     enum gyre_status status;
     unsigned tries = 0;
-    resume(cycle);
+    gyre_cycle_resume(cycle);
     gyre_phase_finalize(cycle);
     do
         status = stop_drained(cycle);
@@ -124,7 +124,7 @@ finish_with_finalizers(struct cycle *cycle)
         }
         gyre_prove_give_up(cycle);
         gyre_generation_recall(cycle);
-        resume(cycle);
+        gyre_cycle_resume(cycle);
     }
     /* Nothing was committed: what is garbage is found by the next cycle. A
      * member that stays armed, because the world would not stop, is slower
@@ -146,7 +146,7 @@ run_phases(struct cycle *cycle)
         status = gyre_phase_arm(cycle);
     if (status != GYRE_OK) {
         gyre_generation_recall(cycle);
-        resume(cycle);
+        gyre_cycle_resume(cycle);
         gyre_fetch_add_relaxed(&cycle->heap->collector.abandoned, 1);
     } else if (cycle->finalizable.count > 0) {
         status = finish_with_finalizers(cycle);
@@ -157,29 +157,110 @@ run_phases(struct cycle *cycle)
     return status;
 }
 
+/* ---- with the world running ---- */
+
+/* From candidates to members that are DYING. False: the cycle is abandoned,
+ * but for what is committed. */
+static bool
+prove_and_commit(struct cycle *cycle)
+{
+    bool finalized;
+    if (!gyre_phase_open_beside(cycle) || !gyre_phase_suspect_beside(cycle))
+        return false;
+    if (cycle->suspect_count == 0)
+        return true;
+    if (!gyre_phase_arm_beside(cycle, false) ||
+        !gyre_phase_prove_beside(cycle) ||
+        !gyre_phase_finalize_beside(cycle, &finalized))
+        return false;
+    if (finalized) {
+        if (!gyre_phase_arm_beside(cycle, true) ||
+            !gyre_phase_prove_beside(cycle))
+            return false;
+        gyre_finalize_count_resurrected(cycle);
+    }
+    return gyre_phase_commit_beside(cycle);
+}
+
+/* Did the cycle fail for a reason that a stop does not know? Where no memory
+ * is left for tables it is most wanted; and who asked by name has it now. */
+static bool
+should_stop_instead(const struct cycle *cycle)
+{
+    const struct collector *collector = &cycle->heap->collector;
+    if (!cycle->beside)
+        return false;
+    if (cycle->status == GYRE_ERR_NOMEM)
+        return !cycle->over_limbo || !cycle->automatic;
+    return collector->forked && !cycle->automatic;
+}
+
+static void
+count_suspects(const struct cycle *cycle)
+{
+    uint64_t falsely = 0;
+    for (uint32_t i = 0; i < cycle->suspect_count; i++)
+        falsely += cycle->suspects[i].parent != SUSPECT_COMMITTED;
+    /* relaxed: a statistic */
+    gyre_fetch_add_relaxed(&cycle->heap->collector.suspected_falsely, falsely);
+}
+
+static enum gyre_status
+run_beside(struct cycle *cycle)
+{
+    struct collector *collector = &cycle->heap->collector;
+    collector->forked = false;
+    if (prove_and_commit(cycle)) /* relaxed: under the collector's lock */
+        gyre_store_relaxed(&collector->over_limbo, 0);
+    gyre_phase_reclaim(cycle);
+    count_suspects(cycle);
+    gyre_phase_close_beside(cycle);
+    return cycle->status;
+}
+
+static enum gyre_status
+run_cycle(struct cycle *cycle)
+{
+    enum gyre_status status =
+        cycle->beside ? run_beside(cycle) : run_phases(cycle);
+    if (status == GYRE_OK)
+        gyre_generation_collected(cycle->heap, cycle->generation,
+                                  cycle->survivors);
+    table_free(cycle, &cycle->pages);
+    table_free(cycle, &cycle->marks);
+    table_free(cycle, &cycle->garbage_pages);
+    table_free(cycle, &cycle->set);
+    table_free(cycle, &cycle->later);
+    table_free(cycle, &cycle->finalizable);
+    return status;
+}
+
 enum gyre_status
 gyre_cycle_run(struct mutator *self, enum gyre_generation generation,
                bool automatic)
 {
     struct gyre_heap *heap = self->fast.heap;
-    struct cycle cycle = {
+    const struct cycle fresh = {
         .heap = heap,
         .self = self,
         .generation = generation,
         .automatic = automatic,
     };
-    uint64_t began = gyre_clock_ns();
+    struct cycle cycle = fresh;
+    uint64_t began = gyre_clock_ns(), freed;
     enum gyre_status status;
+    cycle.beside = heap_option(heap, GYRE_OPT_GC_CONCURRENT) != 0;
     gyre_event_fire(heap, GYRE_EVENT_COLLECT_BEGIN, generation);
-    status = run_phases(&cycle);
-    if (status == GYRE_OK)
-        gyre_generation_collected(heap, generation, cycle.survivors);
-    table_free(&cycle, &cycle.pages);
-    table_free(&cycle, &cycle.marks);
-    table_free(&cycle, &cycle.garbage_pages);
-    table_free(&cycle, &cycle.set);
-    table_free(&cycle, &cycle.finalizable);
+    status = run_cycle(&cycle);
+    freed = cycle.members;
+    if (should_stop_instead(&cycle)) {
+        cycle = fresh;
+        status = run_cycle(&cycle);
+        freed += cycle.members;
+    } else if (cycle.beside && status != GYRE_OK) {
+        gyre_fetch_add_relaxed(&heap->collector.abandoned, 1);
+    }
     gyre_report_histogram_add(heap, GYRE_HIST_CYCLE, gyre_clock_ns() - began);
-    gyre_event_fire(heap, GYRE_EVENT_COLLECT_END, cycle.members);
+    gyre_event_fire(heap, GYRE_EVENT_COLLECT_END, freed);
     return status;
 }

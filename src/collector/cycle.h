@@ -16,7 +16,14 @@
  *                      by anything outside
  *  CLOSE     running   members are freed                   run
  * From OPEN's stop to COMMIT everything happens in one stop when no
- * finalizer is to run, else in two. Design: docs/design/cycle.md .cycle */
+ * finalizer is to run, else in two. Design: docs/design/cycle.md .cycle
+ *
+ * With gc.concurrent the world runs in all of them but for ARM's short stops:
+ *
+ *   OPEN -> SUSPECT -> ARM -> PROVE -----------------------> COMMIT -> ...
+ *                       ^      | ^  finalizers ran, or touched | |
+ *                       '------' '------------------------------'
+ * docs/design/concurrent.md */
 #ifndef GYRE_SRC_CYCLE_H
 #define GYRE_SRC_CYCLE_H
 
@@ -26,7 +33,9 @@
  *   bit 31     LIVE: reached from outside the candidates, or dropped
  *   bit 30     CANDIDATE: tracked, alive, of a collected generation
  *   bits 0-29  edges into it from candidates; stuck at the top
- * A member of the garbage set is a CANDIDATE that is not LIVE. */
+ * A member of the garbage set is a CANDIDATE that is not LIVE. With
+ * gc.concurrent the lowest bits of a member are its place among the suspects
+ * once there are some. */
 #define GC_LIVE (UINT32_C(1) << 31)
 #define GC_CANDIDATE (UINT32_C(1) << 30)
 #define GC_EDGES (GC_CANDIDATE - 1)
@@ -37,6 +46,24 @@ struct cycle_table {
     void **items;
     size_t count, capacity;
 };
+
+/* A suspect, while the world runs. */
+struct suspect {
+    struct gyre_object *obj;
+    uint32_t armed;  /* its count when it was armed */
+    uint32_t edges;  /* of this pass, from members */
+    uint32_t parent; /* union-find; or what became of it */
+    uint32_t next;   /* of the same component */
+};
+#define SUSPECT_DROPPED UINT32_MAX
+#define SUSPECT_COMMITTED (UINT32_MAX - 1)
+#define SUSPECTS_MOST GC_EDGES
+
+static inline bool
+suspect_is_member(const struct suspect *suspect)
+{
+    return suspect->parent < SUSPECT_COMMITTED;
+}
 
 struct cycle {
     struct gyre_heap *heap;
@@ -64,6 +91,17 @@ struct cycle {
     uint32_t flags;    /* rc_shared of what is not held, together */
     uint64_t candidates, survivors, members;
     uint64_t stop_began_ns;
+
+    /* with gc.concurrent */
+    bool beside;              /* the world runs */
+    bool over_limbo;          /* abandoned, for limbo's bound */
+    enum gyre_status status;  /* not GYRE_OK: the cycle is abandoned */
+    struct cycle_table later; /* objects to be traced in a stop */
+    struct suspect *suspects; /* in the order of their addresses */
+    uint32_t suspect_count;   /* once there are suspects */
+    size_t suspects_bytes;
+    uint64_t slice_began_ns, slice_took_ns;
+    uint32_t slice_steps;
 };
 
 bool gyre_cycle_table_grow(struct cycle *cycle, struct cycle_table *table);
@@ -157,7 +195,8 @@ void gyre_suspect_count_edges(struct cycle *cycle, struct gyre_object *obj);
 bool gyre_suspect_mark_live(struct cycle *cycle, struct gyre_object *obj);
 /* References that no candidate's slot explains. Fatal in checking builds when
  * slots explain more than there are. */
-bool gyre_suspect_is_held(const struct gyre_object *obj, uint32_t word);
+bool gyre_suspect_is_held(const struct cycle *cycle,
+                          const struct gyre_object *obj, uint32_t word);
 /* Drop from `set` what is LIVE. */
 void gyre_suspect_compact(struct cycle *cycle);
 
@@ -171,6 +210,58 @@ void gyre_generation_forget_set(struct cycle *cycle);
 /* In a stop: the cycle is abandoned half-way; its pages know again which ages
  * they hold, survivors that have aged already and garbage that stays. */
 void gyre_generation_recall(struct cycle *cycle);
+
+/* ---- with the world running ---- */
+
+/* The phases. False: the cycle is to be abandoned, `status` says why. */
+bool gyre_phase_open_beside(struct cycle *cycle);
+bool gyre_phase_suspect_beside(struct cycle *cycle);
+/* Arm the suspects that are left; with `again` those that were touched. */
+bool gyre_phase_arm_beside(struct cycle *cycle, bool again);
+bool gyre_phase_prove_beside(struct cycle *cycle);
+/* Run finalizers of members; `*ran`: some did. */
+bool gyre_phase_finalize_beside(struct cycle *cycle, bool *ran);
+void gyre_finalize_count_resurrected(struct cycle *cycle);
+bool gyre_phase_commit_beside(struct cycle *cycle);
+void gyre_phase_close_beside(struct cycle *cycle);
+
+bool gyre_cycle_give_up(struct cycle *cycle, enum gyre_status status);
+/* Between pages and batches: a quiescent state, and what others wait for of
+ * this thread. False: the cycle is to be abandoned. */
+bool gyre_cycle_goes_on(struct cycle *cycle);
+enum gyre_status gyre_cycle_stop(struct cycle *cycle);
+void gyre_cycle_resume(struct cycle *cycle);
+/* A short stop; its end waits so long that others keep their share. */
+bool gyre_slice_begin(struct cycle *cycle);
+void gyre_slice_end(struct cycle *cycle);
+bool gyre_slice_is_over(struct cycle *cycle);
+/* Call `trace` for what waits in `later`, in short stops. */
+bool gyre_slices_trace(struct cycle *cycle,
+                       void (*trace)(void *arg, struct gyre_object *obj),
+                       void *arg);
+
+/* Call `act` for each member, in short stops. */
+bool gyre_slices_suspects(struct cycle *cycle,
+                          void (*act)(struct cycle *cycle, uint32_t index));
+
+/* set.c: edges among members. */
+bool gyre_set_count(struct cycle *cycle);
+/* Out of the set, with what it reaches as far as that is seen. */
+void gyre_set_drop(struct cycle *cycle, uint32_t index);
+bool gyre_set_drop_reached(struct cycle *cycle);
+uint32_t gyre_set_root(struct suspect *suspects, uint32_t index);
+/* gc.check: the proof once more, with the world stopped. */
+bool gyre_set_check(struct cycle *cycle);
+/* Take a reference to a member that nobody has touched. */
+bool gyre_set_take(struct gyre_object *obj);
+
+/* Whether `trace` has to wait for a stop. */
+static inline bool
+cycle_type_waits(const struct cycle *cycle, const struct gyre_type *type)
+{
+    return GYRE_UNLIKELY((type->traits & TYPE_TRACE_STOPPED) != 0) &&
+           cycle->beside;
+}
 
 /* Call `edge` for each edge of `obj`. */
 void gyre_cycle_trace(struct gyre_object *obj, const struct gyre_type *type,

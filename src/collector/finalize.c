@@ -22,3 +22,77 @@ gyre_phase_finalize(struct cycle *cycle)
     gyre_merge_publish(cycle->self);
     gyre_cascade_run(cycle->self, true);
 }
+
+/* ---- with the world running ---- */
+
+static bool
+list_finalizable(struct cycle *cycle)
+{
+    for (uint32_t i = 0; i < cycle->suspect_count; i++) {
+        struct gyre_object *obj = cycle->suspects[i].obj;
+        cycle->suspects[i].next = suspect_is_member(&cycle->suspects[i]);
+        if (suspect_is_member(&cycle->suspects[i]) &&
+            (gyre_type_of(obj)->traits & TYPE_FINALIZES) != 0 &&
+            !(gyre_load_relaxed(&obj->word0) & GYRE_WORD0_FINALIZED) &&
+            !cycle_table_push(cycle, &cycle->finalizable, obj))
+            return false;
+    }
+    return true;
+}
+
+/* A reference to each before the first runs: one taken later could be too
+ * late. What a weak get touched since the proof is no member any more: armed
+ * again it could be given up without its finalizer. .final.again */
+static void
+take_finalizable(struct cycle *cycle)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < cycle->finalizable.count; i++) {
+        struct gyre_object *obj = cycle->finalizable.items[i];
+        if (!gyre_set_take(obj)) {
+            gyre_set_drop(cycle, *cycle_word(obj) & GC_EDGES);
+            continue;
+        }
+        if (gyre_finalizer_claim(obj))
+            cycle->finalizable.items[kept++] = obj;
+        else
+            gyre_decref(obj);
+    }
+    cycle->finalizable.count = kept;
+}
+
+bool
+gyre_phase_finalize_beside(struct cycle *cycle, bool *ran)
+{
+    *ran = false;
+    if ((cycle->traits & TYPE_FINALIZES) == 0)
+        return true;
+    if (!list_finalizable(cycle))
+        return gyre_cycle_give_up(cycle, GYRE_ERR_NOMEM);
+    take_finalizable(cycle);
+    if (cycle->finalizable.count == 0)
+        return true;
+    *ran = true;
+    gyre_phase_finalize(cycle);
+    /* One of them forked, and this is the child: threads that had limbo on
+     * are not here, so nothing is known of the set any more. */
+    if (cycle->heap->collector.forked)
+        return gyre_cycle_give_up(cycle, GYRE_ERR_STATE);
+    return gyre_cycle_goes_on(cycle);
+}
+
+/* After the set was proved anew: those that were proved before, are not now,
+ * and live. */
+void
+gyre_finalize_count_resurrected(struct cycle *cycle)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < cycle->suspect_count; i++) {
+        const struct suspect *suspect = &cycle->suspects[i];
+        count +=
+            suspect->next != 0 && !suspect_is_member(suspect) &&
+            (gyre_load_relaxed(&suspect->obj->rc_shared) & GYRE_RC_DEAD) == 0;
+    }
+    /* relaxed: a statistic */
+    gyre_fetch_add_relaxed(&cycle->heap->collector.resurrected, count);
+}

@@ -8,7 +8,7 @@ void
 gyre_collector_set_birth_stamp(struct gyre_heap *heap, unsigned stamp)
 {
     struct participant *part = gyre_load_relaxed(&heap->world.participants);
-    heap->collector.birth_stamp = stamp;
+    gyre_store_relaxed(&heap->collector.birth_stamp, stamp); /* in a stop */
     for (; part != NULL; part = part->next)
         gyre_memory_birth_stamp(&mutator_of_part(part)->fast, stamp);
 }
@@ -16,30 +16,41 @@ gyre_collector_set_birth_stamp(struct gyre_heap *heap, unsigned stamp)
 void
 gyre_collector_thread_init(struct mutator *self)
 {
-    struct gyre_heap *heap = self->fast.heap;
-    gyre_memory_birth_stamp(&self->fast, heap->collector.birth_stamp);
+    /* relaxed: after the state that says RUNNING .open.shake */
+    gyre_memory_birth_stamp(
+        &self->fast,
+        gyre_load_relaxed(&self->fast.heap->collector.birth_stamp));
+}
+
+void
+gyre_collector_follow(struct mutator *self)
+{
+    /* relaxed: as above; or the phase that the poster moved on was read */
+    unsigned stamp = gyre_load_relaxed(&self->fast.heap->collector.birth_stamp);
+    gyre_memory_limbo_follow(&self->fast);
+    if (self->fast.birth_stamp != (uint64_t)stamp << GYRE_WORD0_STAMP_SHIFT)
+        gyre_memory_birth_stamp(&self->fast, stamp);
 }
 
 void
 gyre_generation_promote(struct cycle *cycle, struct gyre_object *obj)
 {
-    struct segment *segment = segment_of(obj);
     uint64_t word0 = gyre_load_relaxed(&obj->word0);
     /* relaxed: world stopped, and a waiter for the object's lock wrote its
      * bit before it was stopped */
     gyre_store_relaxed(&obj->word0, word0_with_stamp(word0, cycle->next_age));
-    segment->stamps[page_index(page_of(obj))] |= 1u << cycle->next_age;
+    page_stamps_add(page_of(obj), 1u << cycle->next_age);
 }
 
 void
 gyre_generation_forget(struct cycle *cycle, struct page *page)
 {
-    uint8_t *stamps = &segment_of(page)->stamps[page_index(page)];
     /* Births go on, and with an age of this cycle's when the birth stamp
      * could not move on: in this page too, since OPEN. */
     uint32_t kept =
-        1u << cycle->next_age | 1u << cycle->heap->collector.birth_stamp;
-    *stamps &= (uint8_t)(~cycle->stamps | kept);
+        1u << cycle->next_age |
+        1u << gyre_load_relaxed(&cycle->heap->collector.birth_stamp);
+    page_stamps_keep(page, ~cycle->stamps | kept);
 }
 
 void
@@ -69,8 +80,9 @@ gyre_generation_recall(struct cycle *cycle)
             block += page->fast.block_size;
         }
         if (page->state == PAGE_CURRENT)
-            seen |= 1u << cycle->heap->collector.birth_stamp;
-        segment_of(page)->stamps[page_index(page)] = (uint8_t)seen;
+            seen |=
+                1u << gyre_load_relaxed(&cycle->heap->collector.birth_stamp);
+        page_stamps_set(page, seen);
     }
 }
 

@@ -7,6 +7,8 @@
  * Design: docs/design/cycle.md .cycle.stamp */
 #include "cycle.h"
 
+#include "../../threads/yield.h"
+
 static uint32_t
 stamps_of(enum gyre_generation generation)
 {
@@ -22,8 +24,11 @@ stamps_of(enum gyre_generation generation)
 static bool
 has_objects(const struct page *page)
 {
-    return page->kind == GYRE_PAGE_CONTAINER && page->state != PAGE_FREE &&
-           page->state != PAGE_INTERIOR && page->state != PAGE_RETIRING;
+    /* relaxed: in a stop; or the page had ages before the last answer to a
+     * handshake, and keeps its state but for what makes no difference here */
+    unsigned state = gyre_load_relaxed(&page->state);
+    return page->kind == GYRE_PAGE_CONTAINER && state != PAGE_FREE &&
+           state != PAGE_INTERIOR && state != PAGE_RETIRING;
 }
 
 /* A word for every block there may ever be: what is handed out while the
@@ -42,7 +47,7 @@ list_pages_of(struct cycle *cycle, struct segment *segment)
         segment->bytes == GYRE_SEGMENT_BYTES ? GYRE_SEGMENT_PAGES : 2;
     for (unsigned i = 1; i < pages; i++) {
         struct page *page = segment_page(segment, i);
-        if ((segment->stamps[i] & cycle->stamps) == 0 || !has_objects(page))
+        if ((page_stamps(page) & cycle->stamps) == 0 || !has_objects(page))
             continue;
         if (!cycle_table_push(cycle, &cycle->pages, page))
             return false;
@@ -77,37 +82,76 @@ give_table(struct cycle *cycle, struct page *page, uint32_t *table)
 static bool
 page_has_age(const struct segment *segment, unsigned index, unsigned age)
 {
-    if ((segment->stamps[index] & (1u << age)) == 0)
-        return false;
-    return has_objects(segment_page(segment, index));
+    const struct page *page = segment_page(segment, index);
+    return (page_stamps(page) & (1u << age)) != 0 && has_objects(page);
+}
+
+/* The newest segment. Those behind it in the list stay there while pages are
+ * pinned. */
+static struct segment *
+first_segment(struct gyre_heap *heap)
+{
+    struct segment *segment;
+    pthread_mutex_lock(&heap->memory.page_lock);
+    segment = heap->memory.segments;
+    pthread_mutex_unlock(&heap->memory.page_lock);
+    return segment;
 }
 
 /* Only to an age that no object carries: after an abandoned cycle, or where
  * a page is vaguer than it could be, some may. Then births keep their age,
  * and what is born while this cycle is open is told from its candidates by
  * the side tables alone. */
-static void
-move_birth_stamp(struct cycle *cycle)
+static bool
+next_birth_stamp(const struct cycle *cycle, unsigned *next)
 {
     struct gyre_heap *heap = cycle->heap;
-    unsigned next = (heap->collector.birth_stamp + 1) % 3;
-    struct segment *segment = heap->memory.segments;
+    struct segment *segment = first_segment(heap);
+    *next = (gyre_load_relaxed(&heap->collector.birth_stamp) + 1) % 3;
     for (; segment != NULL; segment = segment->next) {
         unsigned pages =
             segment->bytes == GYRE_SEGMENT_BYTES ? GYRE_SEGMENT_PAGES : 2;
         for (unsigned i = 1; i < pages; i++)
-            if (page_has_age(segment, i, next))
-                return;
+            if (page_has_age(segment, i, *next))
+                return false;
     }
-    gyre_collector_set_birth_stamp(heap, next);
+    return true;
+}
+
+static void
+move_birth_stamp(struct cycle *cycle)
+{
+    unsigned next;
+    if (!next_birth_stamp(cycle, &next))
+        return;
+    gyre_collector_set_birth_stamp(cycle->heap, next);
     cycle->stamps &= ~(1u << next);
+}
+
+/* Tables for the pages that are listed. */
+static bool
+give_tables(struct cycle *cycle)
+{
+    uint32_t *table;
+    if (cycle->table_words > 0) {
+        cycle->tables = gyre_memory_table_new(
+            cycle->heap, cycle->table_words * sizeof *cycle->tables);
+        if (cycle->tables == NULL)
+            return false;
+    }
+    table = cycle->tables;
+    for (size_t i = 0; i < cycle->pages.count; i++) {
+        struct page *page = cycle->pages.items[i];
+        give_table(cycle, page, table);
+        table += table_words(page);
+    }
+    return true;
 }
 
 enum gyre_status
 gyre_phase_open(struct cycle *cycle)
 {
-    struct segment *segment = cycle->heap->memory.segments;
-    uint32_t *table;
+    struct segment *segment = first_segment(cycle->heap);
     cycle->stamps = stamps_of(cycle->generation);
     cycle->next_age =
         cycle->generation == GYRE_GEN_YOUNG ? STAMP_MIDDLE : STAMP_OLD;
@@ -119,20 +163,124 @@ gyre_phase_open(struct cycle *cycle)
     for (; segment != NULL; segment = segment->prev)
         if (!list_pages_of(cycle, segment))
             return GYRE_ERR_NOMEM;
-    if (cycle->table_words > 0) {
-        cycle->tables = gyre_memory_table_new(
-            cycle->heap, cycle->table_words * sizeof *cycle->tables);
-        if (cycle->tables == NULL)
-            return GYRE_ERR_NOMEM;
-    }
-    table = cycle->tables;
-    for (size_t i = 0; i < cycle->pages.count; i++) {
-        struct page *page = cycle->pages.items[i];
-        give_table(cycle, page, table);
-        table += table_words(page);
-    }
+    if (!give_tables(cycle))
+        return GYRE_ERR_NOMEM;
     gyre_memory_pin(cycle->heap);
     cycle->pinned = true;
     move_birth_stamp(cycle);
     return GYRE_OK;
+}
+
+/* ---- with the world running ---- */
+
+/* Rounds in which everyone drains, before candidates are chosen: for an
+ * automatic collection, and for one that was asked for by name. */
+#define DRAINS_AUTOMATIC 1
+#define DRAINS_ASKED 8
+
+static bool
+shake(struct cycle *cycle)
+{
+    struct mutator *self = cycle->self;
+    struct gyre_heap *heap = cycle->heap;
+    enum gyre_status status;
+    gyre_merge_publish(self);
+    gyre_merge_drain(self);
+    gyre_cascade_run(self, true);
+    gyre_merge_publish(self);
+    GYRE_YIELD_POINT("shake");
+    status =
+        gyre_handshake_soft(&heap->world, &self->part,
+                            heap_option(heap, GYRE_OPT_THREAD_STOP_TIMEOUT));
+    gyre_merge_drain(self);
+    gyre_cascade_run(self, true);
+    return status == GYRE_OK || gyre_cycle_give_up(cycle, status);
+}
+
+/* What queues and cascades hold looks alive. A round is two handshakes: after
+ * the first everything is published, after the second it is drained. The
+ * first of all also has everyone done with the last cycle, and know of the
+ * pin. */
+static bool
+drain(struct cycle *cycle)
+{
+    unsigned most = cycle->automatic ? DRAINS_AUTOMATIC : DRAINS_ASKED;
+    uint64_t before, after = gyre_object_activity(cycle->heap);
+    do {
+        if (!shake(cycle) || !shake(cycle))
+            return false;
+        before = after;
+        after = gyre_object_activity(cycle->heap);
+    } while (before != after && --most > 0);
+    return gyre_cycle_goes_on(cycle);
+}
+
+/* Entries that got lost for want of memory are found in a stop. */
+static bool
+find_lost(struct cycle *cycle)
+{
+    struct mutator *self = cycle->self;
+    /* relaxed: one that gets lost now is found by the next cycle */
+    if (gyre_load_relaxed(&cycle->heap->object.lost_queued) == 0)
+        return true;
+    if (!gyre_slice_begin(cycle))
+        return false;
+    gyre_merge_drain_all(self);
+    gyre_merge_find_lost(self);
+    gyre_slice_end(cycle);
+    gyre_cascade_run(self, true);
+    gyre_merge_publish(self);
+    return true;
+}
+
+/* Births get an age that is not collected. When none is free, after cycles
+ * that were abandoned, they keep theirs, and what has it waits for the next. */
+static void
+choose_stamps(struct cycle *cycle)
+{
+    struct collector *collector = &cycle->heap->collector;
+    unsigned next;
+    cycle->stamps = stamps_of(cycle->generation);
+    cycle->next_age =
+        cycle->generation == GYRE_GEN_YOUNG ? STAMP_MIDDLE : STAMP_OLD;
+    if (next_birth_stamp(cycle, &next)) {
+        /* relaxed: taken over by a handshake .open.shake */
+        gyre_store_relaxed(&collector->birth_stamp, next);
+    } else {
+        next = gyre_load_relaxed(&collector->birth_stamp);
+    }
+    cycle->stamps &= ~(1u << next);
+}
+
+/* Oldest first, as in a stop. */
+static bool
+list_pages(struct cycle *cycle)
+{
+    struct segment *segment = first_segment(cycle->heap);
+    struct cycle_table *segments = &cycle->marks;
+    for (; segment != NULL; segment = segment->next)
+        if (!cycle_table_push(cycle, segments, segment))
+            return false;
+    while (segments->count > 0)
+        if (!list_pages_of(cycle, segments->items[--segments->count]))
+            return false;
+    return true;
+}
+
+bool
+gyre_phase_open_beside(struct cycle *cycle)
+{
+    gyre_memory_pin(cycle->heap);
+    cycle->pinned = true;
+    if (!drain(cycle) || !find_lost(cycle))
+        return false;
+    choose_stamps(cycle);
+    cycle->limbo = true;
+    gyre_memory_limbo_begin(cycle->heap, cycle->stamps);
+    gyre_collector_follow(cycle->self);
+    if (!shake(cycle))
+        return false;
+    if (!list_pages(cycle) || !give_tables(cycle))
+        return gyre_cycle_give_up(cycle, GYRE_ERR_NOMEM);
+    return true;
 }

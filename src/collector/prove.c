@@ -10,6 +10,9 @@
  * Design: docs/design/cycle.md .prove.exact */
 #include "cycle.h"
 
+#include "../../threads/yield.h"
+#include "../fault.h"
+
 /* A member has no owner but ARMED until PROVE lets it go: what has another
  * is somebody else in its block. Limbo keeps blocks from that, but for those
  * of a thread that left meanwhile, or is not there in a forked child. */
@@ -68,7 +71,7 @@ gyre_phase_prove(struct cycle *cycle)
     for (size_t i = 0; i < kept; i++) {
         struct gyre_object *obj = cycle->set.items[i];
         uint32_t word = *cycle_word(obj);
-        if (!(word & GC_LIVE) && gyre_suspect_is_held(obj, word) &&
+        if (!(word & GC_LIVE) && gyre_suspect_is_held(cycle, obj, word) &&
             !gyre_suspect_mark_live(cycle, obj))
             return GYRE_ERR_NOMEM;
     }
@@ -90,4 +93,53 @@ gyre_prove_give_up(struct cycle *cycle)
             gyre_prove_disarm(cycle, obj);
     }
     cycle->set.count = cycle->garbage_pages.count = cycle->members = 0;
+}
+
+/* ---- with the world running ---- */
+
+/* After the last slot was read: drop who was touched or is not explained.
+ * False: nobody. */
+static bool
+drop_unproved(struct cycle *cycle)
+{
+    bool dropped = false;
+    for (uint32_t i = 0; i < cycle->suspect_count; i++) {
+        const struct suspect *suspect = &cycle->suspects[i];
+        uint32_t shared;
+        if (i + 16 < cycle->suspect_count)
+            __builtin_prefetch(cycle->suspects[i + 16].obj);
+        if (!suspect_is_member(suspect))
+            continue;
+        /* relaxed: after the slots, which were read with acquire
+         * .prove.exact */
+        shared = gyre_load_relaxed(&suspect->obj->rc_shared);
+        GYRE_CHECK(!(shared & GYRE_RC_IS_ARMED) ||
+                       gyre_rc_shared_count(shared) == (int32_t)suspect->armed,
+                   "collect: object %p is armed with count %u and has %d",
+                   (void *)suspect->obj, suspect->armed,
+                   gyre_rc_shared_count(shared));
+        if ((shared & GYRE_RC_IS_ARMED) && suspect->edges == suspect->armed)
+            continue;
+        gyre_set_drop(cycle, i);
+        dropped = true;
+    }
+    return dropped;
+}
+
+bool
+gyre_phase_prove_beside(struct cycle *cycle)
+{
+    cycle->marks.count = 0; /* others use it as well */
+    for (;;) {
+        GYRE_YIELD_POINT("prove");
+        if (!gyre_set_count(cycle))
+            return false;
+        GYRE_YIELD_POINT("flags");
+        if (!drop_unproved(cycle))
+            return true;
+        if (!gyre_set_drop_reached(cycle))
+            return false;
+        if (FAULT(FAULT_TRUST_FIRST_PASS))
+            return gyre_set_count(cycle); /* for the components alone */
+    }
 }

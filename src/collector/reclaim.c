@@ -4,6 +4,7 @@
  *   exit    all are freed
  * Whether a target is a member is asked of the side tables, which outlive
  * the members' headers. Design: docs/design/cycle.md .cycle.reclaim */
+#include "../../threads/yield.h"
 #include "../memory/batch.h"
 #include "cycle.h"
 
@@ -60,6 +61,12 @@ clear_members(struct cycle *cycle)
 {
     if (!(cycle->traits & TYPE_TRACES))
         return;
+    for (uint32_t i = 0; cycle->beside && i < cycle->suspect_count; i++) {
+        struct gyre_object *obj = cycle->suspects[i].obj;
+        if (cycle->suspects[i].parent == SUSPECT_COMMITTED &&
+            gyre_type_of(obj)->clear != NULL)
+            gyre_type_of(obj)->clear(obj);
+    }
     for (size_t i = 0; i < cycle->set.count; i++) {
         struct gyre_object *obj = cycle->set.items[i];
         const struct gyre_type *type = gyre_type_of(obj);
@@ -98,13 +105,46 @@ reclaim_page(struct gyre_thread *self, struct page *page)
     free_batch_flush(self, &batch);
 }
 
+/* What is a member to the side tables is what was committed. */
+static void
+settle_members(struct cycle *cycle)
+{
+    for (uint32_t i = 0; i < cycle->suspect_count; i++)
+        if (suspect_is_member(&cycle->suspects[i]))
+            *cycle_word(cycle->suspects[i].obj) |= GC_LIVE;
+}
+
+/* The committed, in the order of their addresses. */
+static void
+reclaim_suspects(struct cycle *cycle)
+{
+    struct free_batch batch = {.count = 0};
+    for (uint32_t i = 0; i < cycle->suspect_count; i++) {
+        struct gyre_object *obj = cycle->suspects[i].obj;
+        if (i + 8 < cycle->suspect_count)
+            __builtin_prefetch(cycle->suspects[i + 8].obj, 1);
+        if (cycle->suspects[i].parent == SUSPECT_COMMITTED)
+            reclaim_object(&cycle->self->fast, &batch, page_of(obj), obj);
+        if (i % 256 == 0) {
+            free_batch_flush(&cycle->self->fast, &batch);
+            GYRE_YIELD_POINT("reclaim");
+            rcu_member_quiescent(&cycle->self->part.rcu);
+        }
+    }
+    free_batch_flush(&cycle->self->fast, &batch);
+}
+
 void
 gyre_phase_reclaim(struct cycle *cycle)
 {
     if (cycle->members == 0)
         return;
     gyre_event_fire(cycle->heap, GYRE_EVENT_RECLAIM, cycle->members);
+    if (cycle->beside)
+        settle_members(cycle);
     clear_members(cycle);
+    if (cycle->beside)
+        reclaim_suspects(cycle);
     for (size_t i = 0; i < cycle->garbage_pages.count; i++)
         reclaim_page(&cycle->self->fast, cycle->garbage_pages.items[i]);
     gyre_fetch_add_relaxed(&cycle->heap->collector.collected, cycle->members);

@@ -10,6 +10,7 @@
  * .cycle.suspect */
 #include "cycle.h"
 
+#include "../../threads/yield.h"
 #include "../fault.h"
 
 /* So many fetches are under way at most; a power of two. More than the
@@ -29,8 +30,10 @@ gyre_cycle_trace(struct gyre_object *obj, const struct gyre_type *type,
                  gyre_edge_fn edge, void *arg)
 {
     OBJECT_EACH_SLOT(obj, type, slot, {
-        /* relaxed: stores to slots happened before the stop */
-        struct gyre_object *ref = gyre_load_relaxed(&slot->ref);
+        /* acquire; pairs: gyre_slot_exchange(). In a stop it would not be
+         * needed. Else: who reads a flag after this sees that it was taken
+         * off before what this found was stored, and the target's page. */
+        struct gyre_object *ref = gyre_load_acquire(&slot->ref);
         if (ref != NULL)
             edge(ref, arg);
     });
@@ -103,7 +106,8 @@ window_count_object(struct count_window *window, const struct page *page,
         if (FAULT_DUE(FAULT_EDGE_NOT_TRACED, 512) && left > 0)
             left--;
         for (; left > 0; left--, slot++) {
-            struct gyre_object *ref = gyre_load_relaxed(&slot->ref);
+            /* acquire; pairs: gyre_slot_exchange(). See gyre_cycle_trace(). */
+            struct gyre_object *ref = gyre_load_acquire(&slot->ref);
             if (same_page(ref, obj))
                 count_up(&page->gc[page_block_index(page, ref)]);
             else if (ref != NULL)
@@ -132,14 +136,14 @@ is_collected(const struct cycle *cycle, const struct gyre_object *obj,
            !(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_DEAD);
 }
 
-static void
+static bool
 count_page(struct cycle *cycle, struct page *page, struct count_window *window)
 {
     size_t step = page->fast.block_size;
     unsigned char *block = page->blocks;
-    uint32_t traits = cycle->traits;
+    uint32_t traits = cycle->traits, fresh = gyre_load_relaxed(&page->fresh);
     uint64_t candidates = 0;
-    for (uint32_t i = 0; i < page->fresh; i++, block += step) {
+    for (uint32_t i = 0; i < fresh; i++, block += step) {
         struct gyre_object *obj = (struct gyre_object *)block;
         uint64_t word0 = gyre_load_relaxed(&obj->word0);
         const struct gyre_type *type;
@@ -147,23 +151,36 @@ count_page(struct cycle *cycle, struct page *page, struct count_window *window)
         if (!is_collected(cycle, obj, word0))
             continue;
         if (GYRE_UNLIKELY(!(word0 & GYRE_WORD0_TRACKED))) {
-            gyre_generation_promote(cycle, obj); /* not collected, but ages */
+            if (!cycle->beside) /* not collected, but ages */
+                gyre_generation_promote(cycle, obj);
             continue;
         }
         type = (const struct gyre_type *)(uintptr_t)(word0 & GYRE_WORD0_TYPE);
         traits |= type->traits;
         page->gc[i] |= GC_CANDIDATE;
         candidates++;
-        window_count_object(window, page, obj, type);
+        if (!cycle_type_waits(cycle, type))
+            window_count_object(window, page, obj, type);
+        else if (!cycle_table_push(cycle, &cycle->later, obj))
+            return false;
     }
     cycle->traits = traits;
     cycle->candidates += candidates;
+    return true;
+}
+
+static void
+count_stopped(void *arg, struct gyre_object *obj)
+{
+    window_count_object(arg, page_of(obj), obj, gyre_type_of(obj));
+    window_flush(arg);
 }
 
 /* ---- marking what is held from outside ---- */
 
 bool
-gyre_suspect_is_held(const struct gyre_object *obj, uint32_t word)
+gyre_suspect_is_held(const struct cycle *cycle, const struct gyre_object *obj,
+                     uint32_t word)
 {
     uint32_t local = gyre_load_relaxed(&obj->rc_local);
     uint32_t shared = gyre_load_relaxed(&obj->rc_shared);
@@ -174,7 +191,8 @@ gyre_suspect_is_held(const struct gyre_object *obj, uint32_t word)
                       edges == GC_EDGES ||
                       gyre_rc_shared_count(shared) >= RC_SATURATED))
         return true;
-    if (GYRE_CHECKING)
+    /* with the world running both are guesses */
+    if (GYRE_CHECKING && !cycle->beside)
         GYRE_CHECK(edges <= count,
                    "collect: %s object %p has %ld references, and slots that "
                    "name it %ld times",
@@ -245,7 +263,16 @@ mark_edges_of(struct mark_window *window, struct gyre_object *obj)
     const struct gyre_type *type =
         (const struct gyre_type *)(uintptr_t)(word0 & GYRE_WORD0_TYPE);
     cycle->survivors++;
-    if (word0_stamp(word0) != cycle->next_age)
+    if (cycle->beside) {
+        /* It may have died since it was marked; CLOSE lets it age. */
+        if (!word0_is_object(word0))
+            return;
+        if (cycle_type_waits(cycle, type)) {
+            if (!cycle_table_push(cycle, &cycle->later, obj))
+                window->ok = false;
+            return;
+        }
+    } else if (word0_stamp(word0) != cycle->next_age)
         /* relaxed: world stopped, as in gyre_generation_promote() */
         gyre_store_relaxed(&obj->word0,
                            word0_with_stamp(word0, cycle->next_age));
@@ -253,7 +280,8 @@ mark_edges_of(struct mark_window *window, struct gyre_object *obj)
         const struct gyre_slot *slot =
             (const struct gyre_slot *)((char *)obj + type->first_slot);
         for (uint32_t left = type->run_slots; left > 0; left--, slot++) {
-            struct gyre_object *ref = gyre_load_relaxed(&slot->ref);
+            /* acquire; pairs: gyre_slot_exchange(). See gyre_cycle_trace(). */
+            struct gyre_object *ref = gyre_load_acquire(&slot->ref);
             if (same_page(ref, obj))
                 mark_target(window, ref,
                             &page->gc[page_block_index(page, ref)]);
@@ -263,6 +291,13 @@ mark_edges_of(struct mark_window *window, struct gyre_object *obj)
     } else {
         gyre_cycle_trace(obj, type, window_mark_edge, window);
     }
+}
+
+/* What had to wait for a stop. */
+static void
+mark_stopped(void *arg, struct gyre_object *obj)
+{
+    gyre_cycle_trace(obj, gyre_type_of(obj), window_mark_edge, arg);
 }
 
 static void
@@ -319,8 +354,8 @@ mark_page(struct cycle *cycle, struct page *page, struct mark_window *window)
 {
     size_t step = page->fast.block_size;
     unsigned char *block = page->blocks;
-    uint32_t flags = 0;
-    for (uint32_t i = 0; i < page->fresh; i++, block += step) {
+    uint32_t flags = 0, fresh = gyre_load_relaxed(&page->fresh);
+    for (uint32_t i = 0; i < fresh; i++, block += step) {
         struct gyre_object *obj = (struct gyre_object *)block;
         uint32_t word;
         if (i % SETTLE_WORDS == 0 && !mark_all(window))
@@ -332,7 +367,7 @@ mark_page(struct cycle *cycle, struct page *page, struct mark_window *window)
         __builtin_prefetch(block + AHEAD, 1);
         /* marked: by an edge from before, and not traced then */
         if (!(word & GC_LIVE)) {
-            if (!gyre_suspect_is_held(obj, word)) {
+            if (!gyre_suspect_is_held(cycle, obj, word)) {
                 flags |= gyre_load_relaxed(&obj->rc_shared);
                 continue;
             }
@@ -370,7 +405,6 @@ page_object(const struct page *page, uint32_t index)
 static bool
 gather_page(struct cycle *cycle, struct page *page)
 {
-    uint8_t *stamps = &segment_of(page)->stamps[page_index(page)];
     uint64_t members = 0, survivors = 0;
     for (uint32_t i = 0; i < page->fresh; i++) {
         uint32_t word = page->gc[i];
@@ -391,7 +425,7 @@ gather_page(struct cycle *cycle, struct page *page)
     if (members == 0 || !cycle->lists_set)
         gyre_generation_forget(cycle, page);
     if (survivors > 0)
-        *stamps |= (uint8_t)(1u << cycle->next_age);
+        page_stamps_add(page, 1u << cycle->next_age);
     cycle->members += members;
     return members == 0 || cycle_table_push(cycle, &cycle->garbage_pages, page);
 }
@@ -408,24 +442,117 @@ gyre_suspect_compact(struct cycle *cycle)
     cycle->set.count = kept;
 }
 
+/* Both sweeps. False: no memory, or the cycle is to be abandoned. */
+static bool
+sweep(struct cycle *cycle, struct count_window *counting,
+      struct mark_window *marking)
+{
+    for (size_t i = 0; i < cycle->pages.count; i++)
+        if (!count_page(cycle, cycle->pages.items[i], counting) ||
+            !gyre_cycle_goes_on(cycle))
+            return false;
+    window_flush(counting);
+    if (cycle->later.count > 0 &&
+        !gyre_slices_trace(cycle, count_stopped, counting))
+        return false;
+    for (size_t i = 0; i < cycle->pages.count; i++)
+        if (!mark_page(cycle, cycle->pages.items[i], marking) ||
+            !gyre_cycle_goes_on(cycle))
+            return false;
+    if (!mark_all(marking))
+        return false;
+    /* The sweep is over: what is marked later comes off the stack. */
+    cycle->cursor = (const uint32_t *)UINTPTR_MAX;
+    while (cycle->later.count > 0)
+        if (!gyre_slices_trace(cycle, mark_stopped, marking) ||
+            !mark_all(marking) || !gyre_cycle_goes_on(cycle))
+            return false;
+    return true;
+}
+
 enum gyre_status
 gyre_phase_suspect(struct cycle *cycle)
 {
     struct count_window counting = {.tables = cycle->tables};
     struct mark_window marking = {.cycle = cycle, .ok = true};
-    for (size_t i = 0; i < cycle->pages.count; i++)
-        count_page(cycle, cycle->pages.items[i], &counting);
-    window_flush(&counting);
-    for (size_t i = 0; i < cycle->pages.count; i++)
-        if (!mark_page(cycle, cycle->pages.items[i], &marking))
-            return GYRE_ERR_NOMEM;
-    if (!mark_all(&marking))
+    if (!sweep(cycle, &counting, &marking))
         return GYRE_ERR_NOMEM;
-    /* The sweep is over: what is marked later comes off the stack. */
-    cycle->cursor = (const uint32_t *)UINTPTR_MAX;
     cycle->lists_set = must_list(cycle);
     for (size_t i = 0; i < cycle->pages.count; i++)
         if (!gather_page(cycle, cycle->pages.items[i]))
             return GYRE_ERR_NOMEM;
     return GYRE_OK;
+}
+
+/* ---- with the world running ---- */
+
+/* gc.check: some of the living are suspected as well, single ones and whole
+ * pages, so that proofs have something to refuse: they hold for any set. */
+static void
+suspect_at_random(const struct page *page)
+{
+    uint32_t fresh = gyre_load_relaxed(&page->fresh);
+    uint64_t dice = gyre_clock_ns() * UINT64_C(0x9e3779b97f4a7c15);
+    bool whole = dice >> 61 == 0;
+    for (uint32_t i = 0; i < fresh; i++) {
+        dice = dice * UINT64_C(6364136223846793005) + 1;
+        if ((page->gc[i] & GC_CANDIDATE) && (whole || dice >> 59 == 0))
+            page->gc[i] &= ~GC_LIVE;
+    }
+}
+
+/* The suspects of a page, to the next places of the table. */
+static void
+gather_suspects(struct cycle *cycle, const struct page *page)
+{
+    uint32_t fresh = gyre_load_relaxed(&page->fresh);
+    for (uint32_t i = 0; i < fresh; i++) {
+        uint32_t word = page->gc[i];
+        if ((word & (GC_LIVE | GC_CANDIDATE)) != GC_CANDIDATE)
+            continue;
+        cycle->suspects[cycle->suspect_count].obj = page_object(page, i);
+        page->gc[i] = GC_CANDIDATE | cycle->suspect_count++;
+    }
+}
+
+static uint64_t
+count_suspects(const struct cycle *cycle)
+{
+    uint64_t count = 0;
+    for (size_t i = 0; i < cycle->pages.count; i++) {
+        const struct page *page = cycle->pages.items[i];
+        uint32_t fresh = gyre_load_relaxed(&page->fresh);
+        for (uint32_t k = 0; k < fresh; k++)
+            count += (page->gc[k] & (GC_LIVE | GC_CANDIDATE)) == GC_CANDIDATE;
+    }
+    return count;
+}
+
+bool
+gyre_phase_suspect_beside(struct cycle *cycle)
+{
+    struct count_window counting = {.tables = cycle->tables};
+    struct mark_window marking = {.cycle = cycle, .ok = true};
+    uint64_t count;
+    GYRE_YIELD_POINT("suspect");
+    if (!sweep(cycle, &counting, &marking))
+        return gyre_cycle_give_up(cycle, GYRE_ERR_NOMEM);
+    if (heap_option(cycle->heap, GYRE_OPT_GC_CHECK) != 0)
+        for (size_t i = 0; i < cycle->pages.count; i++)
+            suspect_at_random(cycle->pages.items[i]);
+    count = count_suspects(cycle);
+    if (count == 0)
+        return true;
+    cycle->suspects_bytes = count * sizeof *cycle->suspects;
+    cycle->suspects =
+        count > SUSPECTS_MOST
+            ? NULL
+            : gyre_memory_table_new(cycle->heap, cycle->suspects_bytes);
+    if (cycle->suspects == NULL)
+        return gyre_cycle_give_up(cycle, GYRE_ERR_NOMEM);
+    for (size_t i = 0; i < cycle->pages.count; i++)
+        gather_suspects(cycle, cycle->pages.items[i]);
+    /* relaxed: a statistic */
+    gyre_fetch_add_relaxed(&cycle->heap->collector.suspected, count);
+    return true;
 }

@@ -92,8 +92,6 @@ static void
 restamp_page(struct page *page, void *arg)
 {
     struct restamp *restamp = arg;
-    struct segment *segment = segment_of(page);
-    unsigned index = page_index(page);
     uint32_t seen = 0;
     for (uint32_t i = 0; i < page->fresh; i++) {
         struct gyre_object *obj =
@@ -113,8 +111,8 @@ restamp_page(struct page *page, void *arg)
         seen |= 1u << word0_stamp(word0);
     }
     if (page->state == PAGE_CURRENT)
-        seen |= 1u << restamp->heap->collector.birth_stamp;
-    segment->stamps[index] = (uint8_t)seen;
+        seen |= 1u << gyre_load_relaxed(&restamp->heap->collector.birth_stamp);
+    page_stamps_set(page, seen);
 }
 
 static enum gyre_status

@@ -16,6 +16,7 @@
 
 #include "../heap.h"
 #include "page.h"
+#include "retire.h"
 
 /* So many pages are moved under the page lock at a time. */
 #define LOCK_BATCH 32u
@@ -82,7 +83,7 @@ cache_put(struct gyre_thread *self, struct page *page)
     struct memory_thread *thread = &mutator_of(self)->memory;
     uint32_t index = page_alloc_index(page);
     page_set_state(page, PAGE_FREE);
-    segment_of(page)->stamps[page_index(page)] = 0;
+    page_stamps_set(page, 0);
     page_list_push(&thread->empty[index], page);
     thread->empty_of[index]++;
     cached_count(self, page->span_pages, true);
@@ -143,7 +144,7 @@ note_stamp(struct gyre_thread *self, struct page *page)
     unsigned stamp =
         (unsigned)(self->birth_stamp >> GYRE_WORD0_STAMP_SHIFT) & 7u;
     if (page->kind == GYRE_PAGE_CONTAINER)
-        segment_of(page)->stamps[page_index(page)] |= (uint8_t)(1u << stamp);
+        page_stamps_add(page, 1u << stamp);
 }
 
 static void
@@ -405,9 +406,8 @@ gyre_memory_thread_init(struct gyre_thread *self)
     thread->limbo = GYRE_LINK_END;
     for (index = 0; index < GYRE_ALLOC_INDEXES; index++)
         self->current[index] = (struct gyre_page *)&gyre_page_none;
-    /* relaxed: changes in a stop only, and no thread attaches in one */
-    gyre_memory_limbo(self,
-                      gyre_load_relaxed(&self->heap->memory.limbo_stamps));
+    self->frees_to = self;
+    gyre_memory_limbo_follow(self);
 }
 
 /* Leave an open page, in no list, to others. Page lock held. False: it has
@@ -490,7 +490,7 @@ gyre_memory_thread_leave(struct gyre_thread *self)
     struct memory_heap *memory = &self->heap->memory;
     struct memory_thread *thread = &mutator_of(self)->memory;
     uint32_t index;
-    gyre_memory_limbo(self, 0);
+    gyre_limbo_leave(self);
     for (index = 0; index < GYRE_ALLOC_INDEXES; index++) {
         struct gyre_page *current = self->current[index];
         struct page *page;

@@ -166,7 +166,7 @@ check_page(const struct page *page, struct tally *tally)
     check_span(page);
     check_owner(page);
     if (page->kind != GYRE_PAGE_CONTAINER &&
-        segment_of(page)->stamps[page_index(page)] != 0)
+        page_stamps(page) != 0)
         BAD(page, "stamps in a page without containers");
     switch (state) {
     case PAGE_LARGE:

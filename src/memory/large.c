@@ -31,7 +31,7 @@ gyre_memory_alloc_large(struct gyre_thread *self, enum gyre_page_kind kind,
     }
     gyre_page_format_large(page, kind);
     if (kind == GYRE_PAGE_CONTAINER)
-        segment_of(page)->stamps[page_index(page)] = (uint8_t)(1u << stamp);
+        page_stamps_set(page, 1u << stamp);
     gyre_page_note(self, page);
     *zeroed = !page->reused;
     return page->blocks;

@@ -2,6 +2,8 @@
  * not reused while a collection is open that may still look at them.
  * Any thread for its own. Design: docs/design/memory.md .mem.limbo
  * .mem.retire */
+#include "../../threads/yield.h"
+#include "../fault.h"
 #include "../heap.h"
 #include "cache.h"
 #include "large.h"
@@ -59,18 +61,54 @@ limbo_wants(const struct memory_thread *thread, const void *block)
            page_of(block)->kind == GYRE_PAGE_CONTAINER;
 }
 
+/* Bytes that a thread keeps to itself before it notes them. */
+#define NOTE_BYTES (UINT64_C(16) << 10)
+
+void
+gyre_limbo_note(struct gyre_thread *self, uint64_t bytes)
+{
+    struct memory_heap *memory = &self->heap->memory;
+    struct memory_thread *thread = &mutator_of(self)->memory;
+    uint64_t sum;
+    thread->limbo_unnoted += bytes;
+    if (thread->limbo_unnoted < NOTE_BYTES)
+        return;
+    /* relaxed, all: a bound that may be passed by what threads keep back */
+    sum = gyre_fetch_add_relaxed(&memory->limbo_bytes, thread->limbo_unnoted) +
+          thread->limbo_unnoted;
+    thread->limbo_unnoted = 0;
+    if (sum > gyre_load_relaxed(&memory->limbo_peak))
+        gyre_store_relaxed(&memory->limbo_peak, sum);
+}
+
 void
 gyre_memory_free(struct gyre_thread *self, void *block)
 {
     struct memory_thread *thread = &mutator_of(self)->memory;
     if (thread->limbo_stamps != 0 && limbo_wants(thread, block)) {
+        if (FAULT_DUE(FAULT_LIMBO_LEFT_OUT, 64)) {
+            block_free(self, block);
+            return;
+        }
         /* relaxed: makes it no object to any reader; the body stays */
         gyre_store_relaxed((uint64_t *)block, (uint64_t)thread->limbo);
         thread->limbo = (uintptr_t)block + 1;
         thread->limbo_blocks++;
+        gyre_limbo_note(self, page_of(block)->fast.block_size);
         return;
     }
     block_free(self, block);
+}
+
+static void
+free_list(struct gyre_thread *self, uintptr_t link)
+{
+    while (link != GYRE_LINK_END) {
+        void *block = (void *)(link - 1);
+        /* relaxed: linked by this thread, or taken under the page lock */
+        link = (uintptr_t)gyre_load_relaxed((uint64_t *)block);
+        block_free(self, block);
+    }
 }
 
 static void
@@ -79,12 +117,7 @@ limbo_flush(struct gyre_thread *self)
     struct memory_thread *thread = &mutator_of(self)->memory;
     uintptr_t link = thread->limbo;
     thread->limbo = GYRE_LINK_END;
-    while (link != GYRE_LINK_END) {
-        void *block = (void *)(link - 1);
-        /* relaxed: linked by this thread */
-        link = (uintptr_t)gyre_load_relaxed((uint64_t *)block);
-        block_free(self, block);
-    }
+    free_list(self, link);
     gyre_retired_free(self);
     thread->limbo_blocks = 0;
 }
@@ -94,6 +127,7 @@ gyre_memory_limbo(struct gyre_thread *self, uint32_t stamps)
 {
     struct memory_thread *thread = &mutator_of(self)->memory;
     thread->limbo_stamps = stamps;
+    thread->limbo_unnoted = 0;
     self->frees_to = stamps != 0 ? GYRE_FREES_NOWHERE : self;
     if (stamps == 0)
         limbo_flush(self);
@@ -102,9 +136,79 @@ gyre_memory_limbo(struct gyre_thread *self, uint32_t stamps)
 void
 gyre_memory_limbo_follow(struct gyre_thread *self)
 {
-    /* acquire; pairs: limbo_off(). What waited is reused only after the
-     * collector has read it for the last time. */
+    /* acquire; pairs: gyre_memory_limbo_end(). What waited is reused only
+     * after the collector has read it for the last time. */
     uint32_t stamps = gyre_load_acquire(&self->heap->memory.limbo_stamps);
     if (stamps != mutator_of(self)->memory.limbo_stamps)
         gyre_memory_limbo(self, stamps);
+}
+
+/* ---- a cycle's limbo, and who leaves meanwhile ---- */
+
+void
+gyre_memory_limbo_begin(struct gyre_heap *heap, uint32_t stamps)
+{
+    struct memory_heap *memory = &heap->memory;
+    /* relaxed, both: threads take it over by a handshake or in a stop */
+    gyre_store_relaxed(&memory->limbo_bytes, 0);
+    gyre_store_relaxed(&memory->limbo_stamps, stamps);
+}
+
+/* Hang `thread`'s lists before those of the heap. Page lock held. */
+static void
+leave_lists(struct memory_heap *memory, struct memory_thread *thread)
+{
+    uintptr_t link = thread->limbo;
+    struct limbo_chunk **end = &thread->retired;
+    if (link != GYRE_LINK_END) {
+        uint64_t *last = (uint64_t *)(link - 1);
+        /* relaxed, all: the lists are the thread's own */
+        while (gyre_load_relaxed(last) != GYRE_LINK_END)
+            last = (uint64_t *)(gyre_load_relaxed(last) - 1);
+        gyre_store_relaxed(last, (uint64_t)memory->limbo_left);
+        memory->limbo_left = link;
+        thread->limbo = GYRE_LINK_END;
+    }
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = memory->retired_left;
+    memory->retired_left = thread->retired;
+    thread->retired = NULL;
+}
+
+void
+gyre_limbo_leave(struct gyre_thread *self)
+{
+    struct memory_heap *memory = &self->heap->memory;
+    struct memory_thread *thread = &mutator_of(self)->memory;
+    if (thread->limbo_stamps != 0) {
+        GYRE_YIELD_POINT("leave limbo");
+        pthread_mutex_lock(&memory->page_lock);
+        /* relaxed: it ends under the lock .open.leave */
+        if (gyre_load_relaxed(&memory->limbo_stamps) != 0)
+            leave_lists(memory, thread);
+        pthread_mutex_unlock(&memory->page_lock);
+    }
+    gyre_memory_limbo(self, 0);
+}
+
+void
+gyre_memory_limbo_end(struct gyre_thread *self)
+{
+    struct memory_heap *memory = &self->heap->memory;
+    struct limbo_chunk *retired;
+    uintptr_t left;
+    pthread_mutex_lock(&memory->page_lock);
+    /* release; pairs: gyre_memory_limbo_follow(). We have read what waits for
+     * the last time; a thread that still sees limbo on keeps its dead a
+     * moment longer. */
+    gyre_store_release(&memory->limbo_stamps, 0);
+    left = memory->limbo_left;
+    retired = memory->retired_left;
+    memory->limbo_left = GYRE_LINK_END;
+    memory->retired_left = NULL;
+    pthread_mutex_unlock(&memory->page_lock);
+    gyre_memory_limbo(self, 0);
+    free_list(self, left);
+    gyre_retired_free_list(self, retired);
 }

@@ -9,6 +9,7 @@ gyre_memory_heap_init(struct gyre_heap *heap)
 {
     struct memory_heap *memory = &heap->memory;
     memset(memory, 0, sizeof *memory);
+    memory->limbo_left = GYRE_LINK_END;
     return pthread_mutex_init(&memory->page_lock, NULL) == 0 ? GYRE_OK
                                                              : GYRE_ERR_NOMEM;
 }

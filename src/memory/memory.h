@@ -63,8 +63,9 @@ struct page {
      * table of the open cycle, or NULL */
     uint32_t *gc;
     /* owner only, or under the page lock while closed; the collector in a
-     * stop */
-    uint32_t fresh;      /* blocks from this one on were never used or linked */
+     * stop, `fresh` at any time */
+    uint32_t fresh;      /* blocks from this one on were never used or linked;
+                          * atomic */
     uint32_t noted_used; /* live blocks when births were last counted */
     /* list of its state; FULL, RETURNED, ABANDONED, RETIRING: under the
      * heap's page lock */
@@ -87,8 +88,8 @@ struct segment {
     uint64_t dirty_pages; /* bit i: page i was written since mapped or purged */
     /* Stamps (bit = age in word 0) that objects of page i may carry, compact
      * so that young pages are found without reading the records of old ones.
-     * Container pages only. Set by page_note_birth(), by the collector in a
-     * stop. */
+     * Container pages only; 0 in free ones. Atomic: set by owners, cleared by
+     * the collector. .open.stamps */
     uint8_t stamps[GYRE_SEGMENT_PAGES];
 };
 
@@ -112,6 +113,38 @@ page_index(const struct page *page)
     return (unsigned)(((uintptr_t)page & (GYRE_SEGMENT_BYTES - 1)) -
                       GYRE_SEGMENT_RECORDS) /
            GYRE_PAGE_RECORD_BYTES;
+}
+
+/* Ages of a page, added and taken away. */
+static inline uint32_t
+page_stamps(const struct page *page)
+{
+    /* relaxed, here and below: what they say is bound to handshakes and
+     * stops; only one another's bits must not get lost. .open.stamps */
+    return gyre_load_relaxed(&segment_of(page)->stamps[page_index(page)]);
+}
+
+static inline void
+page_stamps_set(const struct page *page, uint32_t stamps)
+{
+    gyre_store_relaxed(&segment_of(page)->stamps[page_index(page)],
+                       (uint8_t)stamps);
+}
+
+static inline void
+page_stamps_add(const struct page *page, uint32_t stamps)
+{
+    if ((page_stamps(page) & stamps) != stamps)
+        gyre_fetch_or_relaxed(&segment_of(page)->stamps[page_index(page)],
+                              (uint8_t)stamps);
+}
+
+static inline void
+page_stamps_keep(const struct page *page, uint32_t stamps)
+{
+    if ((page_stamps(page) & ~stamps) != 0)
+        gyre_fetch_and_relaxed(&segment_of(page)->stamps[page_index(page)],
+                               (uint8_t)stamps);
 }
 
 /* `current` of a thread that has no page of that index. Never written. */
@@ -158,9 +191,14 @@ struct memory_heap {
     uint64_t adopted, refills;
     uint64_t blocks[GYRE_PAGE_KINDS]; /* in use, as far as noted */
     int64_t container_net_gone;       /* container_net of threads that left */
-    /* ages whose dead wait in limbo; 0: no cycle. The collector's to set; a
-     * thread that attaches takes it over, others by gyre_memory_limbo(). */
+    /* ages whose dead wait in limbo; 0: no cycle. The collector's to set,
+     * cleared under the page lock; a thread that attaches takes it over,
+     * others by gyre_memory_limbo_follow(). Atomic. */
     uint32_t limbo_stamps;
+    uint64_t limbo_bytes, limbo_peak; /* of this cycle, as far as noted; atomic */
+    /* under page_lock: limbo of threads that left while it was on */
+    uintptr_t limbo_left;
+    struct limbo_chunk *retired_left;
 };
 
 /* Retired raw blocks that wait in limbo: their bodies stay as they are, so
@@ -187,6 +225,7 @@ struct memory_thread {
     uintptr_t limbo;       /* dead blocks, linked by word 0, of any page */
     struct limbo_chunk *retired; /* retired raw blocks */
     uint64_t limbo_blocks;       /* of both */
+    uint64_t limbo_unnoted;      /* bytes, not in the heap's count yet */
     /* atomic: births less deaths in container pages, as far as noted */
     int64_t container_net;
 };
@@ -268,10 +307,15 @@ memory_note_stale_readers(const void *block)
 /* Limbo on (stamps != 0) or off for one thread; off frees what waited. In a
  * stop, or by the owner. The heap's limbo_stamps is the caller's. */
 void gyre_memory_limbo(struct gyre_thread *self, uint32_t stamps);
-/* Do as the heap's limbo_stamps says. The owner, at a safepoint. */
+/* Do as the heap's limbo_stamps says. The owner at a safepoint, or under its
+ * claim. */
 void gyre_memory_limbo_follow(struct gyre_thread *self);
-/* At a safepoint: do as the heap's limbo_stamps says. */
-void gyre_memory_limbo_follow(struct gyre_thread *self);
+/* A cycle begins: what dies with these ages from now on waits, in each thread
+ * once it follows. */
+void gyre_memory_limbo_begin(struct gyre_heap *heap, uint32_t stamps);
+/* A cycle has read what waits for the last time: threads are to follow, and
+ * what those left who went away is freed. */
+void gyre_memory_limbo_end(struct gyre_thread *self);
 
 /* Between these no page is reformatted, and no segment or large block is
  * unmapped: a collection is open. Nests. */
@@ -293,8 +337,8 @@ void gyre_memory_table_delete(struct gyre_heap *heap, void *table,
 /* Note births and deaths of the thread's current pages. Owner, or in a
  * stop. */
 void gyre_memory_note_births(struct gyre_thread *self);
-/* In a stop: objects born from now on carry `stamp`; current pages are
- * marked to hold it. */
+/* Objects born from now on carry `stamp`; current pages are marked to hold
+ * it. The owner, or in a stop, or under its claim. */
 void gyre_memory_birth_stamp(struct gyre_thread *self, unsigned stamp);
 
 /* Visit every page that holds blocks of the kinds (bits 1 << kind). Stop. */

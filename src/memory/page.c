@@ -33,7 +33,7 @@ page_prepare(struct page *page, enum gyre_page_kind kind, uint32_t size_class)
     gyre_store_relaxed(&page->stale_readers, 0);
     gyre_store_relaxed(&page->lost_queue, 0);
     page->head = page;
-    segment->stamps[first] = 0;
+    page_stamps_set(page, 0);
     for (i = 1; i < page->span_pages; i++) {
         struct page *member = segment_page(segment, first + i);
         member->head = page;
@@ -41,7 +41,7 @@ page_prepare(struct page *page, enum gyre_page_kind kind, uint32_t size_class)
         member->blocks = page->blocks;
         page_set_owner(member, NULL);
         page_set_state(member, PAGE_INTERIOR);
-        segment->stamps[first + i] = 0;
+        page_stamps_set(member, 0);
     }
 }
 
@@ -108,7 +108,8 @@ gyre_page_extend(struct page *page)
         count = page->capacity - page->fresh;
     if (count == 0)
         return false;
-    page->fresh += count;
+    /* relaxed: whoever reads it looks at each block's own words */
+    gyre_store_relaxed(&page->fresh, page->fresh + count);
     block = page->blocks + (size_t)page->fresh * size;
     for (; count > 0; count--) {
         block -= size;

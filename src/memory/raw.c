@@ -190,14 +190,22 @@ gyre_mem_retire(void *block)
     }
     chunk->blocks[chunk->count++] = block;
     thread->limbo_blocks++;
+    gyre_limbo_note(self, block_bytes(block));
 }
 
 void
 gyre_retired_free(struct gyre_thread *self)
 {
     struct memory_thread *thread = &mutator_of(self)->memory;
-    struct limbo_chunk *chunk = thread->retired, *next;
+    struct limbo_chunk *chunk = thread->retired;
     thread->retired = NULL;
+    gyre_retired_free_list(self, chunk);
+}
+
+void
+gyre_retired_free_list(struct gyre_thread *self, struct limbo_chunk *chunk)
+{
+    struct limbo_chunk *next;
     for (; chunk != NULL; chunk = next) {
         next = chunk->next;
         while (chunk->count > 0)

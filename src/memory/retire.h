@@ -6,5 +6,13 @@
 
 /* Free what the thread retired. Limbo is off. */
 void gyre_retired_free(struct gyre_thread *self);
+/* The same for a list that nobody has any more. */
+void gyre_retired_free_list(struct gyre_thread *self,
+                            struct limbo_chunk *chunk);
+
+/* So many bytes wait in limbo from now on. limbo.c */
+void gyre_limbo_note(struct gyre_thread *self, uint64_t bytes);
+/* The thread leaves: what waits is the heap's while limbo is on. */
+void gyre_limbo_leave(struct gyre_thread *self);
 
 #endif

@@ -12,7 +12,7 @@ retiring_push(struct memory_heap *memory, struct page *page)
     page_set_state(page, PAGE_RETIRING);
     /* An open collection knows the page, and changes its stamps itself. */
     if (memory->pinned == 0)
-        segment_of(page)->stamps[page_index(page)] = 0;
+        page_stamps_set(page, 0);
     page_list_push(&memory->retiring, page);
     /* relaxed: written under the lock; readers want a hint */
     gyre_store_relaxed(&memory->retiring_pages,

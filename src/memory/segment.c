@@ -301,7 +301,7 @@ gyre_segment_give(struct gyre_heap *heap, struct page *page)
         /* relaxed: under nobody's eyes; atomic as all writes of them are */
         gyre_store_relaxed(&member->state, PAGE_FREE);
         gyre_store_relaxed(&member->fast.owner, (struct gyre_thread *)NULL);
-        segment->stamps[first + i] = 0;
+        page_stamps_set(member, 0);
     }
     pthread_mutex_lock(&memory->page_lock);
     if ((memory->cached_pages + pages) << GYRE_PAGE_SHIFT > limit &&

@@ -18,7 +18,8 @@ release_array(struct gyre_array *array)
     struct gyre_array_buffer *buffer = array->buffer;
     if (buffer == NULL)
         return;
-    array->buffer = NULL;
+    /* relaxed, as in release_slot() */
+    gyre_store_relaxed(&array->buffer, (struct gyre_array_buffer *)NULL);
     array->size = 0;
     for (size_t i = 0; i < buffer->capacity; i++)
         if (buffer->items[i].ref != NULL)
@@ -31,7 +32,8 @@ release_slot(struct gyre_slot *slot)
 {
     struct gyre_object *ref = slot->ref;
     if (ref != NULL) {
-        slot->ref = NULL;
+        /* relaxed: the object is dead, the collector may look at it still */
+        gyre_store_relaxed(&slot->ref, (struct gyre_object *)NULL);
         gyre_decref(ref);
     }
 }
@@ -88,7 +90,9 @@ wait_linked(struct mutator *self, struct gyre_object *obj,
     struct object_thread *mine = &self->object;
     struct gyre_object *ref = *place;
     bool cascading = mine->cascading;
-    *place = mine->cascade_linked;
+    /* relaxed, as in release_slot(); a link names a block that is no object
+     * to anybody, and dead */
+    gyre_store_relaxed(place, mine->cascade_linked);
     mine->cascade_linked = obj;
     if (ref == NULL)
         return;
@@ -159,7 +163,7 @@ take_waiting(struct object_thread *mine)
     if ((obj = mine->cascade_linked) != NULL) {
         struct gyre_object **place = link_place(obj, gyre_type_of(obj));
         mine->cascade_linked = *place;
-        *place = NULL;
+        gyre_store_relaxed(place, (struct gyre_object *)NULL); /* as above */
         return obj;
     }
     if (mine->cascade_list.count > 0)
@@ -192,7 +196,7 @@ gyre_cascade_take_over(struct mutator *self, struct mutator *other)
     while ((obj = other->object.cascade_linked) != NULL) {
         struct gyre_object **place = link_place(obj, gyre_type_of(obj));
         other->object.cascade_linked = *place;
-        *place = NULL;
+        gyre_store_relaxed(place, (struct gyre_object *)NULL); /* as above */
         gyre_cascade_defer(self, obj);
     }
 }

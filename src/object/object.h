@@ -27,7 +27,8 @@ enum type_traits {
     TYPE_TRACKED = 1u << 6,     /* container: lives in collector's pages */
     TYPE_UNCLEARABLE = 1u << 7, /* its cycles can't be broken */
     TYPE_RUN = 1u << 8,         /* slots are one run and all there is */
-    TYPE_PLAIN = 1u << 9        /* TYPE_RUN, and nobody is told of a death */
+    TYPE_PLAIN = 1u << 9,       /* TYPE_RUN, and nobody is told of a death */
+    TYPE_TRACE_STOPPED = 1u << 10 /* its `trace` is only safe in a stop */
 };
 
 /* ---- words ---- */
@@ -261,6 +262,11 @@ bool gyre_cascade_is_empty(const struct mutator *self);
 /* Take WEAK objects' references away before their memory is reused. */
 void gyre_weak_clear(struct mutator *self, struct gyre_object *obj,
                      bool callbacks);
+/* The same with the lock of its shard held; and which of WEAK_SHARDS that is,
+ * which are locked in order. */
+void gyre_weak_clear_locked(struct mutator *self, struct gyre_object *obj,
+                            bool callbacks);
+uint32_t gyre_weak_shard(struct gyre_heap *heap, const struct gyre_object *obj);
 /* try_incref of .rc.try: false when `obj` is no live object that may be
  * named without a counted reference. The caller looks again afterwards. */
 bool gyre_try_incref(struct gyre_object *obj);

@@ -57,7 +57,8 @@ incref_armed(struct gyre_object *obj)
         saturate(obj);
         return;
     }
-    /* relaxed: the collector reads both in a stop */
+    /* relaxed: the flag and the count are one word; where the new reference
+     * goes, the release of that store orders it .rc.one_load */
     while (!gyre_cas_weak_relaxed(&obj->rc_shared, &shared,
                                   (shared & ~(uint32_t)GYRE_RC_IS_ARMED) +
                                       GYRE_RC_SHARED_UNIT))
@@ -295,6 +296,14 @@ gyre_try_incref(struct gyre_object *obj)
         if (GYRE_UNLIKELY(gyre_rc_shared_count(shared) >= RC_SATURATED))
             return true; /* stuck: it is not to climb until it overflows */
         GYRE_YIELD_POINT("try_incref");
+        if (FAULT(FAULT_ARMED_TWO_STEPS) && (shared & GYRE_RC_IS_ARMED) &&
+            gyre_cas_weak_relaxed(&obj->rc_shared, &shared,
+                                  shared + GYRE_RC_SHARED_UNIT)) {
+            sched_yield();
+            gyre_fetch_and_relaxed(&obj->rc_shared,
+                                   ~(uint32_t)GYRE_RC_IS_ARMED);
+            return true;
+        }
         /* acquire; pairs: gyre_set_rc_flag(). The body is visible as it was
          * when it could first be named. Never a fetch_add: the block may
          * have become another object's. .rc.try */
@@ -368,7 +377,7 @@ void
 gyre_track(struct gyre_object *obj)
 {
     GYRE_ASSERT(gyre_type_of(obj)->traits & TYPE_TRACKED);
-    /* relaxed: the collector reads it in a stop */
+    /* relaxed: who finds it untracked does not look into it */
     gyre_fetch_or_relaxed(&obj->word0, GYRE_WORD0_TRACKED);
 }
 

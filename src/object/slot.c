@@ -1,13 +1,22 @@
 /* Slots that several threads write, and what slot writers tell the
  * collector. Design: docs/design/object.md .slot .slot.touch */
 #include "../../threads/yield.h"
+#include "../fault.h"
 #include "../heap.h"
 
 void
 gyre_touch_slow(struct gyre_object *holder)
 {
-    /* relaxed: the collector reads the flag in a stop, and no safepoint lies
-     * between this and the write that it announces. */
+    if (FAULT(FAULT_TOUCH_LATE)) {
+        static GYRE_THREAD_LOCAL struct gyre_object *late;
+        struct gyre_object *now = late;
+        late = holder;
+        if (now == NULL)
+            return;
+        holder = now;
+    }
+    /* relaxed: the write that it announces is a release, and a collector that
+     * reads what was written reads the flag after that. .slot.touch */
     gyre_fetch_and_relaxed(&holder->rc_shared, ~(uint32_t)GYRE_RC_IS_ARMED);
 }
 

@@ -91,6 +91,8 @@ gyre_type_ready(struct gyre_type *type)
         traits |= TYPE_PROMPT;
     if (tracked)
         traits |= TYPE_TRACKED;
+    if (type->trace != NULL && !(type->flags & GYRE_TYPE_TRACE_ANYTIME))
+        traits |= TYPE_TRACE_STOPPED;
     if (type->trace != NULL && type->clear == NULL)
         traits |= TYPE_UNCLEARABLE;
     /* gyre_new_sized() clears with the size its caller knows at compile

@@ -103,12 +103,18 @@ weakref_dealloc(struct gyre_object *obj)
 
 /* ---- the target's death ---- */
 
+uint32_t
+gyre_weak_shard(struct gyre_heap *heap, const struct gyre_object *obj)
+{
+    return (uint32_t)(shard_of(heap, obj) - heap->object.weak);
+}
+
 void
-gyre_weak_clear(struct mutator *self, struct gyre_object *obj, bool callbacks)
+gyre_weak_clear_locked(struct mutator *self, struct gyre_object *obj,
+                       bool callbacks)
 {
     struct weak_shard *shard = shard_of(self->fast.heap, obj);
     struct gyre_weakref **at, *ref;
-    pthread_mutex_lock(&shard->lock);
     at = shard->bucket_count > 0 ? bucket_of(shard, obj) : NULL;
     while (at != NULL && (ref = *at) != NULL) {
         if (ref->target != obj) {
@@ -130,9 +136,17 @@ gyre_weak_clear(struct mutator *self, struct gyre_object *obj, bool callbacks)
          * here does not wait for us. */
         gyre_store_release(&ref->target, NULL);
     }
-    pthread_mutex_unlock(&shard->lock);
     if (self->object.callbacks != NULL)
         gyre_participant_request(&self->part, REQUEST_PENDING);
+}
+
+void
+gyre_weak_clear(struct mutator *self, struct gyre_object *obj, bool callbacks)
+{
+    struct weak_shard *shard = shard_of(self->fast.heap, obj);
+    pthread_mutex_lock(&shard->lock);
+    gyre_weak_clear_locked(self, obj, callbacks);
+    pthread_mutex_unlock(&shard->lock);
 }
 
 /* ---- the interface ---- */
@@ -180,6 +194,24 @@ gyre_weakref_new(struct gyre_object *target, gyre_weakref_fn callback,
     return GYRE_OK;
 }
 
+/* The collector has armed the target: between its look at the flag and DYING
+ * it holds the shard's lock, so a reference taken under that is seen by the
+ * look or finds the target gone. .commit.get */
+static GYRE_NOINLINE struct gyre_object *
+get_armed(struct gyre_heap *heap, struct gyre_weakref *ref,
+          struct gyre_object *target)
+{
+    struct weak_shard *shard = shard_of(heap, target);
+    bool taken;
+    GYRE_YIELD_POINT("weak get armed");
+    pthread_mutex_lock(&shard->lock);
+    /* relaxed: written under the lock. Unchanged: not freed. */
+    taken =
+        gyre_load_relaxed(&ref->target) == target && gyre_try_incref(target);
+    pthread_mutex_unlock(&shard->lock);
+    return taken ? target : NULL;
+}
+
 struct gyre_object *
 gyre_weakref_get(struct gyre_object *weakref)
 {
@@ -197,6 +229,16 @@ gyre_weakref_get(struct gyre_object *weakref)
     if (target == NULL)
         return NULL;
     GYRE_YIELD_POINT("weak get");
+    /* acquire; pairs: become_dying(). It is armed in stops alone, and no
+     * safepoint lies between this and what follows; armed no more it is
+     * proved by nobody, or DYING for us too. */
+    if (GYRE_UNLIKELY((gyre_load_acquire(&target->rc_local) & 0xffff) ==
+                      GYRE_RC_ARMED)) {
+        target = get_armed(gyre_self->heap, ref, target);
+        if (target == NULL)
+            count_one(&self->object.counters.weak_gets_refused);
+        return target;
+    }
     if (gyre_try_incref(target)) {
         /* acquire; pairs: gyre_weak_clear(). Unchanged: what we took a
          * reference to is what was named, and it is alive. */

@@ -97,6 +97,10 @@ write_counters(struct json *json, const struct gyre_statistics *s)
     COUNTER(uncollectable);
     COUNTER(resurrected);
     COUNTER(abandoned);
+    COUNTER(slices);
+    COUNTER(suspected);
+    COUNTER(suspected_falsely);
+    COUNTER(limbo_peak);
 #undef COUNTER
 }
 
