@@ -91,8 +91,8 @@ move_birth_stamp(struct cycle *cycle)
 {
     struct gyre_heap *heap = cycle->heap;
     unsigned next = (heap->collector.birth_stamp + 1) % 3;
-    struct segment *segment = heap->memory.segments;
-    for (; segment != NULL; segment = segment->next) {
+    struct segment *segment = segment_first(&heap->memory);
+    for (; segment != NULL; segment = segment_next(segment)) {
         unsigned pages =
             segment->bytes == GYRE_SEGMENT_BYTES ? GYRE_SEGMENT_PAGES : 2;
         for (unsigned i = 1; i < pages; i++)
@@ -106,17 +106,20 @@ move_birth_stamp(struct cycle *cycle)
 enum gyre_status
 gyre_phase_open(struct cycle *cycle)
 {
-    struct segment *segment = cycle->heap->memory.segments;
+    struct segment *segment;
     uint32_t *table;
+    gyre_memory_pin(cycle->heap);
+    cycle->pinned = true;
+    segment = segment_first(&cycle->heap->memory);
     cycle->stamps = stamps_of(cycle->generation);
     cycle->next_age =
         cycle->generation == GYRE_GEN_YOUNG ? STAMP_MIDDLE : STAMP_OLD;
     /* The oldest first, which is the order they were filled in: what a sweep
      * in that order marks lies ahead of it, as a rule. By address it would
      * not: the system maps downwards. */
-    while (segment != NULL && segment->next != NULL)
-        segment = segment->next;
-    for (; segment != NULL; segment = segment->prev)
+    while (segment != NULL && segment_next(segment) != NULL)
+        segment = segment_next(segment);
+    for (; segment != NULL; segment = segment_prev(segment))
         if (!list_pages_of(cycle, segment))
             return GYRE_ERR_NOMEM;
     if (cycle->table_words > 0) {
@@ -131,8 +134,6 @@ gyre_phase_open(struct cycle *cycle)
         give_table(cycle, page, table);
         table += table_words(page);
     }
-    gyre_memory_pin(cycle->heap);
-    cycle->pinned = true;
     move_birth_stamp(cycle);
     return GYRE_OK;
 }

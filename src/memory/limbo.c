@@ -3,7 +3,9 @@
  * Any thread for its own. Design: docs/design/memory.md .mem.limbo
  * .mem.retire */
 #include "../heap.h"
+#include "batch.h"
 #include "cache.h"
+#include "refill.h"
 #include "large.h"
 #include "page.h"
 #include "retire.h"
@@ -16,14 +18,12 @@ chain_free(struct gyre_thread *self, struct page *page,
     /* relaxed: only this thread makes itself the owner or no longer so */
     struct gyre_thread *owner = gyre_load_relaxed(&page->fast.owner);
     if (owner == self) {
-        /* relaxed: the blocks are dead; a stray reader needs a value */
-        gyre_store_relaxed((uint64_t *)chain.last, (uint64_t)page->fast.free);
+        gyre_link_store(self, chain.last, page->fast.free);
         page->fast.free = (uintptr_t)chain.first + 1;
-        page->fast.used -= chain.count;
-        if (page->fast.used == 0)
-            gyre_memory_page_emptied(self, page);
+        page->frees_due += chain.count;
+        gyre_memory_page_look(self, page);
     } else if (owner == owner_closed(self)) {
-        gyre_cache_free_closed(self, page, chain);
+        gyre_refill_free_closed(self, page, chain);
     } else {
         gyre_remote_push(self, page, chain);
     }
@@ -37,15 +37,56 @@ gyre_memory_free_chain(struct gyre_thread *self, struct page *page, void *first,
     chain_free(self, page, chain);
 }
 
+void
+gyre_memory_pending_push(struct gyre_thread *self)
+{
+    struct free_batch *pending = &mutator_of(self)->memory.pending;
+    struct free_batch batch = *pending;
+    /* first, as what follows may come here again */
+    pending->page = NULL;
+    pending->count = 0;
+    free_batch_flush(self, &batch);
+}
+
+/* A block of a small class that is not the thread's own, or in limbo times
+ * may be. */
+static void
+small_free(struct gyre_thread *self, struct page *page, void *block)
+{
+    struct free_batch *pending = &mutator_of(self)->memory.pending;
+    struct block_chain chain = {block, block, 1};
+    /* relaxed: as in chain_free() */
+    struct gyre_thread *owner =
+        owner_plain(gyre_load_relaxed(&page->fast.owner));
+    if (owner == self) {
+        chain_free(self, page, chain);
+    } else if (pending->page != page) {
+        memory_pending_flush(self);
+        chain_free(self, page, chain);
+        pending->page = page;
+    } else {
+        gyre_link_store(self, block,
+                        pending->count > 0 ? (uintptr_t)pending->first + 1
+                                           : GYRE_LINK_END);
+        if (pending->count == 0)
+            pending->last = block;
+        pending->first = block;
+        if (++pending->count < PENDING_MOST)
+            return;
+        gyre_memory_pending_push(self);
+        pending->page = page;
+    }
+}
+
 static void
 block_free(struct gyre_thread *self, void *block)
 {
     struct page *page = page_of(block);
-    struct block_chain chain = {block, block, 1};
+    guard_gone(page, block);
     if (page->size_class == PAGE_CLASS_LARGE)
         gyre_large_free(self, page);
     else
-        chain_free(self, page, chain);
+        small_free(self, page, block);
 }
 
 /* Whether the dead object in `block` is of an age that waits. */
@@ -64,8 +105,8 @@ gyre_memory_free(struct gyre_thread *self, void *block)
 {
     struct memory_thread *thread = &mutator_of(self)->memory;
     if (thread->limbo_stamps != 0 && limbo_wants(thread, block)) {
-        /* relaxed: makes it no object to any reader; the body stays */
-        gyre_store_relaxed((uint64_t *)block, (uint64_t)thread->limbo);
+        /* It is no object to any reader any more; the body stays. */
+        gyre_link_store(self, block, thread->limbo);
         thread->limbo = (uintptr_t)block + 1;
         thread->limbo_blocks++;
         return;
@@ -81,8 +122,7 @@ limbo_flush(struct gyre_thread *self)
     thread->limbo = GYRE_LINK_END;
     while (link != GYRE_LINK_END) {
         void *block = (void *)(link - 1);
-        /* relaxed: linked by this thread */
-        link = (uintptr_t)gyre_load_relaxed((uint64_t *)block);
+        link = link_load_any(block);
         block_free(self, block);
     }
     gyre_retired_free(self);
@@ -97,6 +137,7 @@ gyre_memory_limbo(struct gyre_thread *self, uint32_t stamps)
     self->frees_to = stamps != 0 ? GYRE_FREES_NOWHERE : self;
     if (stamps == 0)
         limbo_flush(self);
+    memory_pending_flush(self);
 }
 
 void
@@ -105,6 +146,10 @@ gyre_memory_limbo_follow(struct gyre_thread *self)
     /* acquire; pairs: limbo_off(). What waited is reused only after the
      * collector has read it for the last time. */
     uint32_t stamps = gyre_load_acquire(&self->heap->memory.limbo_stamps);
-    if (stamps != mutator_of(self)->memory.limbo_stamps)
+    struct memory_thread *thread = &mutator_of(self)->memory;
+    memory_pending_flush(self);
+    if (stamps != thread->limbo_stamps)
         gyre_memory_limbo(self, stamps);
+    if (cache_is_behind(&self->heap->memory, thread))
+        gyre_cache_catch_up(self);
 }
