@@ -299,6 +299,7 @@ test_a_mapping_alone_moves_without_being_copied(void **state)
     for (i = 0; i < 8; i++)
         gyre_mem_free(others[i]);
     gyre_mem_free(block);
+    (void)gyre_scavenger_return(fx->heap, 0);
     assert_int_equal(statistics(fx).mapped, mapped);
     assert_int_equal(gyre_heap_check(fx->heap), GYRE_OK);
 }
@@ -405,7 +406,7 @@ test_resizing_that_fails_leaves_the_block_as_it_was(void **state)
         uint64_t limit;
         char *block;
         uint32_t refused;
-        fixture_open(&fx, QUIET);
+        fixture_open(&fx, QUIET ",memory.return_delay=0");
         block = gyre_mem_alloc(before[i]);
         pattern_write(block, 0, before[i], 4);
         /* by the system, at each mapping in turn */

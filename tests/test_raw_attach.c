@@ -457,7 +457,7 @@ test_child_of_a_fork_among_raw_threads_has_a_whole_heap(void **state)
     struct fixture *fx = *state;
     struct market market = {.fx = fx};
     pthread_t threads[3];
-    unsigned rounds = FIXTURE_SCALED(200), i;
+    unsigned rounds = FIXTURE_SCALED(100), i;
     market_open(&market, threads, 3);
     for (i = 0; i < rounds; i++) {
         pid_t pid = fork();

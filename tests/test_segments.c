@@ -256,6 +256,80 @@ test_nodes_beyond_those_told_apart_share(void **state)
     fixture_close(&fx);
 }
 
+/* ---- mappings alone ---- */
+
+/* Covers .mem.spare: what was freed serves the next of about its length, as
+ * it is, and is cleared for who wants it zeroed. */
+static void
+test_a_mapping_that_was_freed_serves_the_next(void **state)
+{
+    struct fixture fx;
+    unsigned char *first, *second, *third;
+    uint64_t mapped;
+    (void)state;
+    fixture_open(&fx, QUIET NEVER);
+    first = gyre_mem_alloc_aligned(MIB, 6 * MIB);
+    memset(first, 0xcc, 6 * MIB);
+    mapped = statistics(&fx).mapped;
+    gyre_mem_free(first);
+    assert_int_equal(statistics(&fx).mapped, mapped);
+    assert_true(statistics(&fx).heap_cached >= 6 * MIB);
+    assert_int_equal(gyre_heap_check(fx.heap), GYRE_OK);
+    /* too long and too short for it */
+    second = gyre_mem_alloc(9 * MIB);
+    third = gyre_mem_alloc(5 * MIB);
+    assert_ptr_not_equal(segment_of(second), segment_of(first));
+    assert_ptr_not_equal(segment_of(third), segment_of(first));
+    gyre_mem_free(second);
+    gyre_mem_free(third);
+    second = gyre_mem_calloc(1, 6 * MIB + 500000);
+    assert_ptr_equal(segment_of(second), segment_of(first));
+    assert_int_equal(second[0] + second[MIB] + second[6 * MIB], 0);
+    assert_int_equal(gyre_heap_check(fx.heap), GYRE_OK);
+    gyre_mem_free(second);
+    assert_int_equal(gyre_heap_check(fx.heap), GYRE_OK);
+    fixture_close(&fx);
+}
+
+/* Covers .mem.spare .mem.limit: they count as what the heap keeps, and go
+ * before memory is out. */
+static void
+test_mappings_that_are_kept_obey_the_bounds(void **state)
+{
+    enum { COUNT = 6 };
+    struct fixture fx;
+    void *blocks[COUNT], *pages[180];
+    uint64_t base, limit;
+    int i;
+    (void)state;
+    fixture_open(&fx, QUIET ",memory.heap_cache=20m,"
+                            "memory.return_delay=86400000");
+    base = statistics(&fx).mapped;
+    for (i = 0; i < COUNT; i++)
+        blocks[i] = gyre_mem_alloc(5 * MIB);
+    for (i = 0; i < COUNT; i++) {
+        gyre_mem_free(blocks[i]);
+        assert_true(statistics(&fx).heap_cached <= 20 * MIB);
+    }
+    assert_in_range(statistics(&fx).heap_cached, 15 * MIB, 20 * MIB);
+    limit = statistics(&fx).mapped;
+    assert_int_equal(
+        gyre_option_set(fx.heap, GYRE_OPT_MEMORY_HARD_LIMIT, limit), GYRE_OK);
+    /* They make room for a longer one, and for pages. */
+    blocks[0] = gyre_mem_alloc(limit - base - MIB);
+    assert_non_null(blocks[0]);
+    gyre_mem_free(blocks[0]);
+    for (i = 0; i < 180; i++)
+        assert_non_null(pages[i] = gyre_mem_alloc(60000));
+    assert_int_equal(gyre_heap_check(fx.heap), GYRE_OK);
+    for (i = 0; i < 180; i++)
+        gyre_mem_free(pages[i]);
+    assert_true(statistics(&fx).mapped_peak <=
+                (limit > base + 31 * MIB ? limit : base + 31 * MIB));
+    assert_int_equal(gyre_heap_check(fx.heap), GYRE_OK);
+    fixture_close(&fx);
+}
+
 /* ---- huge pages ---- */
 
 /* Covers .mem.huge: what is purged reads as zero, and the rest stays. */
@@ -476,6 +550,8 @@ main(void)
         cmocka_unit_test(test_threads_get_pages_of_their_own_node),
         cmocka_unit_test(test_without_the_option_nodes_do_not_matter),
         cmocka_unit_test(test_nodes_beyond_those_told_apart_share),
+        cmocka_unit_test(test_a_mapping_that_was_freed_serves_the_next),
+        cmocka_unit_test(test_mappings_that_are_kept_obey_the_bounds),
         cmocka_unit_test(
             test_memory_of_huge_pages_is_given_back_and_used_again),
         cmocka_unit_test(

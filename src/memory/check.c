@@ -25,6 +25,7 @@ struct tally {
     uint64_t cached;
     uint64_t noted[GYRE_PAGE_KINDS];
     uint64_t free_dirty, free_segments, roomy, idle, segments, bytes;
+    uint64_t spare_bytes;
     bool raw_threads; /* there are some */
 };
 
@@ -264,7 +265,10 @@ check_segment(const struct segment *segment, const struct gyre_heap *heap,
                (const void *)segment);
     tally->free_dirty +=
         (uint64_t)__builtin_popcountll(free_pages & segment->dirty_pages);
-    tally->free_segments += free_pages == ~UINT64_C(1);
+    tally->free_segments += free_pages == SEGMENT_ALL_PAGES &&
+                            segment->node != MEMORY_SPARES;
+    if (segment->node == MEMORY_SPARES)
+        tally->spare_bytes += segment->bytes;
     tally->roomy += free_pages != 0;
     tally->idle += segment_returnable(segment) != 0;
     GYRE_CHECK(gyre_segment_is_mapped(segment),
@@ -420,7 +424,7 @@ check_heap_lists(struct memory_heap *memory, struct tally *tally)
     tally->of[PAGE_FULL] -=
         check_list(memory->abandoned_full, PAGE_FULL, GYRE_ALLOC_INDEXES, NULL);
     check_list(memory->retiring, PAGE_RETIRING, GYRE_ALLOC_INDEXES, NULL);
-    for (node = 0; node < MEMORY_NODES; node++) {
+    for (node = 0; node <= MEMORY_SPARES; node++) {
         const struct segment_lists *lists = &memory->nodes[node];
         for (segment = lists->roomy; segment != NULL;
              segment = segment->next_roomy)
@@ -492,6 +496,11 @@ gyre_memory_check(struct gyre_heap *heap)
                        (kind == GYRE_PAGE_RAW && tally.raw_threads),
                    "memory check: %llu blocks of kind %u are noted",
                    (unsigned long long)tally.noted[kind], kind);
+    GYRE_CHECK(tally.spare_bytes == memory->spare_bytes,
+               "memory check: %llu bytes of mappings are spare, %llu are "
+               "counted",
+               (unsigned long long)tally.spare_bytes,
+               (unsigned long long)memory->spare_bytes);
     GYRE_CHECK(tally.free_segments == memory->free_segments,
                "memory check: %llu segments are free, %llu are counted",
                (unsigned long long)tally.free_segments,

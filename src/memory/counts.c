@@ -180,8 +180,9 @@ gyre_memory_statistics(struct gyre_heap *heap, struct gyre_statistics *out)
     out->pages_in_use =
         at_least_zero(gyre_load_relaxed(&memory->pages_in_use) - listed);
     out->thread_cached = cached << GYRE_PAGE_SHIFT;
-    out->heap_cached = gyre_load_relaxed(&memory->cached_pages)
-                       << GYRE_PAGE_SHIFT;
+    out->heap_cached =
+        (gyre_load_relaxed(&memory->cached_pages) << GYRE_PAGE_SHIFT) +
+        gyre_load_relaxed(&memory->spare_bytes);
     out->returned = gyre_load_relaxed(&memory->returned);
     out->pages_cached = gyre_load_relaxed(&memory->cached_pages) + listed;
     out->pages_adopted = gyre_load_relaxed(&memory->adopted);

@@ -37,7 +37,7 @@ alone_link(struct gyre_heap *heap, struct segment *segment)
     pthread_mutex_unlock(&heap->memory.page_lock);
 }
 
-/* The record of its only page, not formatted, not linked; NULL: no memory. */
+/* The record of its only page, not formatted; NULL: no memory. */
 static struct page *
 alone_map(struct gyre_heap *heap, size_t bytes)
 {
@@ -50,11 +50,21 @@ alone_map(struct gyre_heap *heap, size_t bytes)
         gyre_os_unmap(heap, segment, bytes);
         return NULL;
     }
+    segment->node = MEMORY_SPARES;
     alone_link(heap, segment);
-    /* relaxed: a statistic */
-    gyre_fetch_add_relaxed(&heap->memory.pages_in_use,
-                           span_page_count(segment_page(segment, 1)));
     return segment_page(segment, 1);
+}
+
+static struct page *
+alone_take(struct gyre_heap *heap, size_t bytes)
+{
+    struct page *page = gyre_segment_take_spare(heap, bytes);
+    if (page == NULL)
+        page = alone_map(heap, bytes);
+    if (page != NULL) /* relaxed: a statistic */
+        gyre_fetch_add_relaxed(&heap->memory.pages_in_use,
+                               span_page_count(page));
+    return page;
 }
 
 /* The block begins there, and is found by its place's record. */
@@ -152,15 +162,13 @@ static struct page *
 large_take(struct gyre_heap *heap, size_t size, size_t alignment)
 {
     size_t bytes;
-    struct page *page;
     if (alignment < GYRE_PAGE_BYTES)
         alignment = GYRE_PAGE_BYTES;
     if (!needs_mapping(size))
         return gyre_segment_take_aligned(
             heap, pages_for(size), (unsigned)(alignment / GYRE_PAGE_BYTES));
     bytes = alone_bytes(size, alignment);
-    page = bytes > 0 ? alone_map(heap, bytes) : NULL;
-    return page;
+    return bytes > 0 ? alone_take(heap, bytes) : NULL;
 }
 
 void *

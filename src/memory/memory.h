@@ -248,13 +248,15 @@ struct segment_lists {
     struct segment *idle, *idle_last;
 };
 #define MEMORY_NODES 8u
+/* `node` of mappings alone, whose lists hold those that were freed. */
+#define MEMORY_SPARES MEMORY_NODES
 
 /* A heap's memory; embedded in struct gyre_heap. */
 struct memory_heap {
     pthread_mutex_t page_lock; /* innermost lock: nothing is taken under it */
     /* under page_lock; `segments` atomic: see segment_first() */
     struct segment *segments; /* all, large mappings included */
-    struct segment_lists nodes[MEMORY_NODES];
+    struct segment_lists nodes[MEMORY_NODES + 1];
     uint64_t idle_segments; /* with something to return */
     uint64_t free_segments; /* those with nothing but free pages */
     char *arena, *arena_end; /* address space for segments to come */
@@ -266,6 +268,7 @@ struct memory_heap {
     /* written under page_lock, read by any thread, atomic */
     uint64_t retiring_pages; /* of `retiring`, a large block's all counted */
     uint64_t cached_pages;   /* free pages whose memory is kept */
+    uint64_t spare_bytes;    /* of mappings alone that were freed and kept */
     uint64_t pinned;         /* > 0: no page is reformatted or unmapped;
                               * what empties waits in `retiring` */
     uint64_t link_secret; /* const: see gyre_link_mask() */

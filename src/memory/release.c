@@ -20,6 +20,16 @@ returned_count(struct memory_heap *memory, uint64_t bytes)
     gyre_fetch_add_relaxed(&memory->returned, bytes);
 }
 
+/* Bytes that a segment with nothing but free pages has in memory. */
+static uint64_t
+memory_of(const struct segment *segment)
+{
+    if (segment->node == MEMORY_SPARES)
+        return segment->bytes;
+    return (uint64_t)__builtin_popcountll(segment->dirty_pages)
+           << GYRE_PAGE_SHIFT;
+}
+
 /* Purge pages that are in no set; the runs of a set one by one. Those that
  * the system took. */
 static uint64_t
@@ -69,8 +79,7 @@ uint64_t
 gyre_segment_return(struct gyre_heap *heap, struct segment *segment)
 {
     struct memory_heap *memory = &heap->memory;
-    uint64_t bytes = (uint64_t)__builtin_popcountll(segment->dirty_pages)
-                     << GYRE_PAGE_SHIFT;
+    uint64_t bytes = memory_of(segment);
     GYRE_ASSERT(segment->free_pages == SEGMENT_ALL_PAGES);
     gyre_segment_set(memory, segment, 0, 0);
     gyre_segment_unlink(memory, segment);
@@ -99,8 +108,8 @@ cache_limit(const struct gyre_heap *heap)
 static bool
 over_limit(const struct memory_heap *memory, uint64_t limit, unsigned more)
 {
-    return (memory->cached_pages + more) << GYRE_PAGE_SHIFT > limit ||
-           memory->free_segments * GYRE_SEGMENT_BYTES > limit;
+    uint64_t bytes = (uint64_t)more << GYRE_PAGE_SHIFT;
+    return bytes > limit || segment_keeps_over(memory, limit - bytes);
 }
 
 /* Pages of a span that nobody can reach become free, in their records. */
@@ -151,31 +160,42 @@ gyre_segment_give_pages(struct gyre_heap *heap, struct segment *segment,
     pthread_mutex_unlock(&heap->memory.page_lock);
 }
 
-/* A mapping alone. One that a collection may know waits for its end. */
+/* The records of a mapping alone say that it is free. */
+static void
+blank_alone(struct page *page)
+{
+    struct page *place = (struct page *)gyre_page_record(page->blocks);
+    if (MEMORY_POISON)
+        memory_poison(page_start(page), gyre_segment_span_bytes(page));
+    page_set_state(place, PAGE_FREE);
+    page_set_state(page, PAGE_FREE);
+    segment_clear_stamps(segment_of(page), page_index(page));
+}
+
+/* A mapping alone: kept for the next of that length within the bounds, like
+ * a segment with nothing but free pages. One that a collection may know waits
+ * for its end. */
 static void
 give_alone(struct gyre_heap *heap, struct page *page)
 {
     struct memory_heap *memory = &heap->memory;
     struct segment *segment = segment_of(page);
+    uint64_t limit = cache_limit(heap), pages = span_page_count(page);
     bool pinned;
     pthread_mutex_lock(&memory->page_lock);
     pinned = gyre_load_relaxed(&memory->pinned) > 0;
     if (!pinned) {
-        gyre_segment_unlink(memory, segment);
-        segment_hands_add(memory);
+        blank_alone(page);
+        gyre_segment_set(memory, segment, SEGMENT_ALL_PAGES, 0);
+        if (segment_keeps_over(memory, limit))
+            (void)gyre_segment_return(heap, segment);
+        gyre_scavenger_notify(heap);
     }
     pthread_mutex_unlock(&memory->page_lock);
-    if (pinned) {
+    if (pinned)
         gyre_page_dispose(heap, page);
-        return;
-    }
-    /* relaxed: a statistic */
-    gyre_fetch_sub_relaxed(&memory->pages_in_use, span_page_count(page));
-    returned_count(memory, segment->bytes);
-    gyre_segment_unmap(heap, segment);
-    pthread_mutex_lock(&memory->page_lock);
-    segment_hands_drop(memory);
-    pthread_mutex_unlock(&memory->page_lock);
+    else /* relaxed: a statistic */
+        gyre_fetch_sub_relaxed(&memory->pages_in_use, pages);
 }
 
 void
@@ -234,13 +254,14 @@ take_free_segments(struct memory_heap *memory)
     unsigned node;
     if (!trim_is_safe(memory))
         return NULL;
-    for (node = 0; node < MEMORY_NODES; node++) {
+    for (node = 0; node <= MEMORY_SPARES; node++) {
         for (segment = memory->nodes[node].idle; segment != NULL;
              segment = next) {
             next = segment->next_idle;
             if (segment->free_pages != SEGMENT_ALL_PAGES)
                 continue;
-            gyre_segment_set(memory, segment, 0, segment->dirty_pages);
+            returned_count(memory, memory_of(segment));
+            gyre_segment_set(memory, segment, 0, 0);
             gyre_segment_unlink(memory, segment);
             segment->next_idle = out;
             out = segment;
@@ -262,9 +283,6 @@ gyre_segment_trim(struct gyre_heap *heap)
     any = segment != NULL;
     for (; segment != NULL; segment = next) {
         next = segment->next_idle;
-        returned_count(memory,
-                       (uint64_t)__builtin_popcountll(segment->dirty_pages)
-                           << GYRE_PAGE_SHIFT);
         gyre_segment_unmap(heap, segment);
     }
     pthread_mutex_lock(&memory->page_lock);

@@ -46,13 +46,6 @@ return_of(struct gyre_heap *heap, struct segment *segment, bool aged_only)
     return due != 0 ? gyre_segment_purge(heap, segment, due) : 0;
 }
 
-static bool
-keeps_more(const struct memory_heap *memory, uint64_t keep)
-{
-    return memory->cached_pages << GYRE_PAGE_SHIFT > keep ||
-           memory->free_segments * GYRE_SEGMENT_BYTES > keep;
-}
-
 /* All segments with something to return, each once. Page lock held, but not
  * meanwhile. */
 static uint64_t
@@ -66,13 +59,13 @@ look_at_all(struct gyre_heap *heap, bool aged_only, uint64_t keep)
         pthread_cond_wait(&scavenger->settled, &memory->page_lock);
     scavenger->looking = true;
     scavenger->look++;
-    for (node = 0; node < MEMORY_NODES; node++) {
+    for (node = 0; node <= MEMORY_SPARES; node++) {
         struct segment_lists *lists = &memory->nodes[node];
         /* Those looked at go to the end, so that the first that was looked
          * at is the last to look at. */
         while (lists->idle != NULL && lists->idle->look != scavenger->look &&
                !scavenger->stopping && !scavenger->paused &&
-               (aged_only || keep == 0 || keeps_more(memory, keep))) {
+               (aged_only || keep == 0 || segment_keeps_over(memory, keep))) {
             bytes += return_of(heap, lists->idle, aged_only);
             if (++held % LOCK_BATCH == 0) {
                 pthread_mutex_unlock(&memory->page_lock);
@@ -243,7 +236,7 @@ gyre_scavenger_options_changed(struct gyre_heap *heap)
     uint64_t keep = heap_option(heap, GYRE_OPT_MEMORY_HEAP_CACHE);
     bool now = period_ns(heap) == 0;
     pthread_mutex_lock(&memory->page_lock);
-    if (now || keeps_more(memory, keep))
+    if (now || segment_keeps_over(memory, keep))
         (void)look_at_all(heap, false, now ? 0 : keep);
     gyre_scavenger_notify(heap);
     pthread_cond_signal(&memory->scavenger.wake);

@@ -115,8 +115,14 @@ segment_count(struct memory_heap *memory, const struct segment *segment,
 {
     uint64_t cached = (uint64_t)__builtin_popcountll(segment->free_pages &
                                                      segment->dirty_pages);
-    memory->free_segments +=
-        segment->free_pages == SEGMENT_ALL_PAGES ? sign : 0;
+    bool whole = segment->free_pages == SEGMENT_ALL_PAGES;
+    if (segment->node == MEMORY_SPARES)
+        /* relaxed: as below */
+        gyre_store_relaxed(&memory->spare_bytes,
+                           gyre_load_relaxed(&memory->spare_bytes) +
+                               (whole ? sign * segment->bytes : 0));
+    else
+        memory->free_segments += whole ? sign : 0;
     memory->idle_segments += segment_returnable(segment) != 0 ? sign : 0;
     /* relaxed: one writer at a time; readers want a value, not an order */
     gyre_store_relaxed(&memory->cached_pages,
@@ -317,6 +323,8 @@ gyre_segment_take_aligned(struct gyre_heap *heap, unsigned pages, unsigned step)
         page = segment_new(heap, pages, step);
     if (page == NULL)
         page = segment_find(heap, pages, step, here, MEMORY_NODES, UINT32_MAX);
+    if (page == NULL && gyre_segment_trim(heap))
+        page = segment_new(heap, pages, step);
     if (page == NULL)
         return NULL;
     /* relaxed: a statistic */
@@ -328,6 +336,31 @@ struct page *
 gyre_segment_take(struct gyre_heap *heap, unsigned pages)
 {
     return gyre_segment_take_aligned(heap, pages, 1);
+}
+
+/* At most that share of what is needed may be too much. */
+#define SPARE_WASTE 8
+#define SPARE_TRIES 32u
+
+struct page *
+gyre_segment_take_spare(struct gyre_heap *heap, size_t bytes)
+{
+    struct memory_heap *memory = &heap->memory;
+    struct segment *segment;
+    unsigned tries = SPARE_TRIES;
+    pthread_mutex_lock(&memory->page_lock);
+    segment = memory->nodes[MEMORY_SPARES].idle_last;
+    while (segment != NULL && tries-- > 0 &&
+           (segment->bytes < bytes ||
+            segment->bytes - bytes > bytes / SPARE_WASTE))
+        segment = tries > 0 ? segment->prev_idle : NULL;
+    if (segment != NULL)
+        gyre_segment_set(memory, segment, 0, 0);
+    pthread_mutex_unlock(&memory->page_lock);
+    if (segment == NULL)
+        return NULL;
+    segment_page(segment, 1)->reused = 1;
+    return segment_page(segment, 1);
 }
 
 size_t

@@ -31,6 +31,9 @@ struct page *gyre_segment_take_aligned(struct gyre_heap *heap, unsigned pages,
 void gyre_segment_give(struct gyre_heap *heap, struct page *page);
 /* The same for several, chained by `next`, none of them a mapping alone. */
 void gyre_segment_give_list(struct gyre_heap *heap, struct page *list);
+/* A mapping alone that was freed and kept, of `bytes` or somewhat more: the
+ * record of its only page, not formatted, with `reused` set. NULL: none. */
+struct page *gyre_segment_take_spare(struct gyre_heap *heap, size_t bytes);
 /* Make a span of a large block longer or shorter where it is. False: the
  * pages behind it are in use, or a collection is open. */
 bool gyre_segment_resize(struct gyre_heap *heap, struct page *page,
@@ -84,6 +87,17 @@ segment_returnable(const struct segment *segment)
     uint64_t pages = segment->free_pages & segment->dirty_pages;
     return segment->free_pages == SEGMENT_ALL_PAGES ? pages | SEGMENT_WHOLE
                                                     : pages;
+}
+
+/* Bytes of empty pages that the heap keeps, and segments with nothing else as
+ * a whole. */
+static inline bool
+segment_keeps_over(const struct memory_heap *memory, uint64_t limit)
+{
+    return (memory->cached_pages << GYRE_PAGE_SHIFT) + memory->spare_bytes >
+               limit ||
+           memory->free_segments * GYRE_SEGMENT_BYTES + memory->spare_bytes >
+               limit;
 }
 
 /* Change the two sets, and all lists and counters that follow from them. */

@@ -143,9 +143,11 @@ open_full(struct gyre_thread *self)
 static void
 trim_current(struct gyre_thread *self, uint32_t index)
 {
-    struct page *page = (struct page *)*memory_current(self, index);
-    if (page_is_none(&page->fast))
+    struct gyre_page *current = *memory_current(self, index);
+    struct page *page;
+    if (page_is_none(current))
         return;
+    page = (struct page *)current;
     gyre_remote_take(page);
     if (page_used(page) == 0)
         gyre_refill_give_up(self, page);
