@@ -1,30 +1,16 @@
-/* Clocks, CPUs, memory readings and child processes. See harness.h. */
+/* Clocks, CPUs and memory readings. See harness.h. */
 #define _GNU_SOURCE
 #include "harness.h"
 
 #include <errno.h>
 #include <sched.h>
-#include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 struct bench_settings bench_settings = {.timeout_seconds = 120};
-
-/* What a child sends its parent: one write, below PIPE_BUF. */
-struct answer {
-    bool ok;
-    double figure;
-    char reason[200];
-};
-
-/* The child's end of the pipe. */
-static int answer_pipe = -1;
 
 /* ---- CPUs ---- */
 
@@ -90,99 +76,6 @@ bench_pin(int index)
     CPU_SET(cpu, &mask);
     if (sched_setaffinity(0, sizeof mask, &mask) != 0)
         bench_fail("can't pin to CPU %d: %s", cpu, strerror(errno));
-}
-
-/* ---- a child for a run ---- */
-
-void
-bench_fail(const char *format, ...)
-{
-    struct answer answer = {.ok = false};
-    va_list args;
-    ssize_t written;
-    va_start(args, format);
-    vsnprintf(answer.reason, sizeof answer.reason, format, args);
-    va_end(args);
-    written = write(answer_pipe, &answer, sizeof answer);
-    _exit(written == (ssize_t)sizeof answer ? 0 : 1);
-}
-
-/* The child ends without tearing its heap down: that is not what is
- * measured, and the system does it faster. */
-static void
-child_main(double (*run)(void))
-{
-    struct answer answer = {.ok = true};
-    ssize_t written;
-    /* No handler: the run is killed, and the parent says that it hung. */
-    alarm(bench_settings.timeout_seconds);
-    bench_pin(0);
-    answer.figure = run();
-    written = write(answer_pipe, &answer, sizeof answer);
-    _exit(written == (ssize_t)sizeof answer ? 0 : 1);
-}
-
-static bool
-read_answer(int from, struct answer *answer)
-{
-    ssize_t got;
-    do
-        got = read(from, answer, sizeof *answer);
-    while (got < 0 && errno == EINTR);
-    return got == (ssize_t)sizeof *answer;
-}
-
-static void
-describe_death(int status, char *reason, size_t size)
-{
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
-        snprintf(reason, size, "took more than %u s",
-                 bench_settings.timeout_seconds);
-    else if (WIFSIGNALED(status))
-        snprintf(reason, size, "ended by signal %d (%s)", WTERMSIG(status),
-                 strsignal(WTERMSIG(status)));
-    else
-        snprintf(reason, size, "ended with status %d and no figure",
-                 WEXITSTATUS(status));
-}
-
-bool
-bench_run_in_child(double (*run)(void), double *figure, char *reason,
-                   size_t reason_size)
-{
-    struct answer answer;
-    int ends[2], status = 0;
-    bool answered;
-    pid_t child;
-    if (pipe(ends) != 0) {
-        snprintf(reason, reason_size, "no pipe: %s", strerror(errno));
-        return false;
-    }
-    fflush(NULL);
-    child = fork();
-    if (child < 0) {
-        snprintf(reason, reason_size, "no child: %s", strerror(errno));
-        close(ends[0]);
-        close(ends[1]);
-        return false;
-    }
-    if (child == 0) {
-        close(ends[0]);
-        answer_pipe = ends[1];
-        child_main(run);
-    }
-    close(ends[1]);
-    answered = read_answer(ends[0], &answer);
-    close(ends[0]);
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-        continue;
-    if (!answered) {
-        describe_death(status, reason, reason_size);
-        return false;
-    }
-    *figure = answer.figure;
-    snprintf(reason, reason_size, "%s", answer.reason);
-    return answer.ok;
 }
 
 /* ---- clocks and threads ---- */
@@ -284,7 +177,7 @@ uint64_t
 bench_random(uint64_t bound)
 {
     /* splitmix64; the bias of the multiplication is below 1 in 2^32 */
-    static uint64_t state = UINT64_C(0x67797265);
+    static _Thread_local uint64_t state = UINT64_C(0x67797265);
     uint64_t z = (state += UINT64_C(0x9e3779b97f4a7c15));
     z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
     z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);

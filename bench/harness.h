@@ -1,6 +1,5 @@
-/* What every measurement stands on: clocks, CPUs, memory readings, and a
- * child process for each run, so that no run sees the pages, counters or
- * threads of another. Used by the groups and by main.c. */
+/* What every measurement stands on: clocks, CPUs and memory readings. Used by
+ * the groups and by main.c. */
 #ifndef GYRE_BENCH_HARNESS_H
 #define GYRE_BENCH_HARNESS_H
 
@@ -33,11 +32,6 @@ void bench_settings_preset(void);
  * of these, or a CPU that this process may not use. */
 bool bench_settings_pin(const char *text);
 
-/* Do one run in a child process and wait for it. True, and the figure; or
- * false, with one line that says why in `reason`. */
-bool bench_run_in_child(double (*run)(void), double *figure, char *reason,
-                        size_t reason_size);
-
 /* ---- the child's side ---- */
 
 /* Nanoseconds by the chosen clock, of the calling thread. */
@@ -63,7 +57,7 @@ uint64_t bench_rss_peak(void);
 void *bench_map(size_t bytes);
 void bench_unmap(void *memory, size_t bytes);
 
-/* A random number below `bound`; the same sequence in every run. */
+/* A random number below `bound`; the same sequence in every run and thread. */
 uint64_t bench_random(uint64_t bound);
 /* Put `count` pointers in a random order. */
 void bench_shuffle(void **pointers, size_t count);
@@ -76,6 +70,13 @@ static inline void
 bench_fence(void)
 {
     __asm__ volatile("" ::: "memory");
+}
+
+/* Nor about what `pointer` is used for. */
+static inline void
+bench_keep(const void *pointer)
+{
+    __asm__ volatile("" ::"r"(pointer) : "memory");
 }
 
 #endif

@@ -11,7 +11,7 @@
 
 #include "harness.h"
 #include "record.h"
-#include "row.h"
+#include "table.h"
 
 enum {
     OPTION_JSON = 0x100,
@@ -19,7 +19,9 @@ enum {
     OPTION_PIN,
     OPTION_CLOCK,
     OPTION_RECORD,
-    OPTION_TIMEOUT
+    OPTION_TIMEOUT,
+    OPTION_PEERS,
+    OPTION_WORKER
 };
 
 struct invocation {
@@ -29,6 +31,8 @@ struct invocation {
     unsigned selected;
     bool json, list;
     const char *record;
+    const char *worker; /* column and pipe, when this process is a worker */
+    const char *work;   /* and the row it runs */
 };
 
 static const struct argp_option options[] = {
@@ -44,6 +48,11 @@ static const struct argp_option options[] = {
      "Keep the figures, machine and commit in a file there", 0},
     {"timeout", OPTION_TIMEOUT, "S", 0,
      "Seconds after which a run has failed (120; 0: never)", 0},
+    {"peers", OPTION_PEERS, "NAMES", 0,
+     "Measure beside these allocators, as glibc,mimalloc; \"no\": none (all "
+     "that are installed)",
+     0},
+    {"worker", OPTION_WORKER, "COLUMN,PIPE", OPTION_HIDDEN, NULL, 0},
     {"list", 'l', NULL, 0, "Name groups and rows, with their goals", 0},
     {0}};
 
@@ -95,17 +104,26 @@ parse_option(int key, char *arg, struct argp_state *state)
     case OPTION_TIMEOUT:
         bench_settings.timeout_seconds = number(state, arg, 0, 86400);
         break;
+    case OPTION_PEERS:
+        if (!bench_peers_choose(arg))
+            argp_error(state, "%s: no list of peers; see --help", arg);
+        break;
+    case OPTION_WORKER:
+        call->worker = arg;
+        break;
     case 'l':
         call->list = true;
         break;
     case ARGP_KEY_ARG:
-        if (!bench_select(call->tallies, call->count, arg))
+        if (call->worker != NULL)
+            call->work = arg;
+        else if (!bench_select(call->tallies, call->count, arg))
             argp_error(state, "%s: no such group or row; --list names them",
                        arg);
         call->selected++;
         break;
     case ARGP_KEY_END:
-        if (call->selected == 0 && !call->list)
+        if (call->selected == 0 && !call->list && call->work == NULL)
             argp_error(state, "name a group, or \"all\"; --list names them");
         break;
     default:
@@ -133,15 +151,37 @@ print_results(const struct invocation *call)
         const struct bench_tally *tally = &call->tallies[i];
         if (!tally->selected)
             continue;
-        if (tally->failure[0] != '\0')
+        if (tally->own.failure[0] != '\0')
             fprintf(stderr, "gyre-bench: %s.%s failed: %s\n",
-                    tally->group->name, tally->row->name, tally->failure);
-        if (tally->runs == 0)
+                    tally->group->name, tally->row->name, tally->own.failure);
+        if (tally->own.runs == 0)
             continue;
-        bench_print_json(stdout, tally,
-                         bench_base_of(call->tallies, call->count, tally));
+        bench_print_json(stdout, call->tallies, call->count, tally);
         putchar('\n');
     }
+}
+
+/* One run over one allocator, for the process that started us. */
+static void
+work(const struct invocation *call)
+{
+    const struct bench_row *row =
+        bench_row_of(call->tallies, call->count, call->work);
+    const struct bench_peer *peer;
+    char column[32];
+    int pipe;
+    if (sscanf(call->worker, "%31[^,],%d", column, &pipe) != 2)
+        exit(2);
+    bench_child_begin(pipe);
+    peer = bench_peer_of(column);
+    if (peer != NULL && strcmp(call->work, "probe") == 0)
+        bench_peer_probe(peer);
+    if (row == NULL || row->work.gyre == NULL)
+        bench_fail("%s: no such work", call->work);
+    if (peer == NULL)
+        bench_child_end(row->work.gyre(row->threads), NULL);
+    bench_peer_check(peer);
+    bench_child_end(row->work.malloc(row->threads), NULL);
 }
 
 int
@@ -157,17 +197,23 @@ main(int argc, char **argv)
         return 1;
     }
     argp_parse(&argp, argc, argv, 0, NULL, &call);
+    if (call.work != NULL)
+        work(&call);
     if (call.list) {
         bench_print_list(stdout, call.tallies, call.count);
+        bench_tallies_free(call.tallies, call.count);
         return 0;
     }
     if (GYRE_CHECKING)
         fprintf(stderr, "gyre-bench: a checking build: the figures say "
                         "nothing about a release\n");
+    if (bench_needs_peers(call.tallies, call.count))
+        bench_peers_find();
     clean = bench_measure(call.tallies, call.count, call.runs,
                           isatty(STDERR_FILENO) ? stderr : NULL);
     print_results(&call);
     if (call.record != NULL && call.record[0] != '\0')
         clean &= bench_record(call.record, call.tallies, call.count);
+    bench_tallies_free(call.tallies, call.count);
     return clean ? 0 : 1;
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "table.h"
 
 #ifndef GYRE_BENCH_SOURCE
 #define GYRE_BENCH_SOURCE "."
@@ -66,6 +67,29 @@ print_text(FILE *to, const char *key, const char *text)
 }
 
 static void
+print_peers(FILE *to)
+{
+    const char *separator = "";
+    fputs("  \"peers\": {", to);
+    for (size_t i = 0; i < BENCH_PEERS; i++) {
+        if (!bench_peers[i].found)
+            continue;
+        fprintf(to, "%s\"%s\": \"%s\"", separator, bench_peers[i].name,
+                bench_peers[i].version);
+        separator = ", ";
+    }
+    fputs("},\n  \"peers_left_out\": [", to);
+    separator = "";
+    for (size_t i = 0; i < BENCH_PEERS; i++) {
+        if (bench_peers[i].found)
+            continue;
+        fprintf(to, "%s\"%s\"", separator, bench_peers[i].name);
+        separator = ", ";
+    }
+    fputs("],\n", to);
+}
+
+static void
 print_record(FILE *to, const char *date, const char *commit, bool dirty,
              const struct bench_tally *tallies, size_t count)
 {
@@ -90,13 +114,14 @@ print_record(FILE *to, const char *date, const char *commit, bool dirty,
     fprintf(to, "  \"pinned\": %s,\n",
             bench_settings.pinned ? "true" : "false");
     print_text(to, "clock", bench_settings.clock == BENCH_CPU ? "cpu" : "wall");
+    if (bench_needs_peers(tallies, count))
+        print_peers(to);
     fputs("  \"rows\": [", to);
     for (size_t i = 0; i < count; i++) {
-        if (!tallies[i].selected || tallies[i].runs == 0)
+        if (!tallies[i].selected || tallies[i].own.runs == 0)
             continue;
         fprintf(to, "%s\n    ", separator);
-        bench_print_json(to, &tallies[i],
-                         bench_base_of(tallies, count, &tallies[i]));
+        bench_print_json(to, tallies, count, &tallies[i]);
         separator = ",";
     }
     fputs("\n  ]\n}\n", to);

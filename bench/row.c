@@ -1,10 +1,8 @@
-/* The registry of rows, their medians, and how they are printed. */
+/* The registry of rows, and how their figures compare. */
 #include "row.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#include "harness.h"
 
 extern const struct bench_group bench_refcount, bench_slot, bench_safepoint,
     bench_handover, bench_memory, bench_alloc, bench_collect, bench_scan,
@@ -39,9 +37,27 @@ bench_tallies(size_t *count)
     return tallies;
 }
 
-const struct bench_tally *
-bench_base_of(const struct bench_tally *tallies, size_t count,
-              const struct bench_tally *tally)
+void
+bench_full_name(const struct bench_tally *tally, char *name)
+{
+    snprintf(name, BENCH_NAME, "%s.%s", tally->group->name, tally->row->name);
+}
+
+const struct bench_row *
+bench_row_of(const struct bench_tally *tallies, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++) {
+        char full[BENCH_NAME];
+        bench_full_name(&tallies[i], full);
+        if (strcmp(full, name) == 0)
+            return tallies[i].row;
+    }
+    return NULL;
+}
+
+static const struct bench_tally *
+base_of(const struct bench_tally *tallies, size_t count,
+        const struct bench_tally *tally)
 {
     if (tally->row->base == NULL)
         return NULL;
@@ -52,13 +68,15 @@ bench_base_of(const struct bench_tally *tallies, size_t count,
     return NULL;
 }
 
+/* The whole name, or what is before its number of threads. */
 static bool
 names_row(const struct bench_tally *tally, const char *name)
 {
-    size_t length = strlen(tally->group->name);
-    return strncmp(name, tally->group->name, length) == 0 &&
-           name[length] == '.' &&
-           strcmp(name + length + 1, tally->row->name) == 0;
+    size_t length = strlen(name);
+    char full[BENCH_NAME];
+    bench_full_name(tally, full);
+    return strncmp(full, name, length) == 0 &&
+           (full[length] == '\0' || full[length] == '/');
 }
 
 bool
@@ -70,8 +88,7 @@ bench_select(struct bench_tally *tallies, size_t count, const char *name)
         if (strcmp(name, "all") == 0 || strcmp(name, tally->group->name) == 0) {
             tally->selected = found = true;
         } else if (names_row(tally, name)) {
-            const struct bench_tally *base =
-                bench_base_of(tallies, count, tally);
+            const struct bench_tally *base = base_of(tallies, count, tally);
             tally->selected = found = true;
             if (base != NULL)
                 tallies[base - tallies].selected = true;
@@ -80,169 +97,79 @@ bench_select(struct bench_tally *tallies, size_t count, const char *name)
     return found;
 }
 
-/* ---- runs ---- */
-
-static int
-compare_figures(const void *left, const void *right)
-{
-    double a = *(const double *)left, b = *(const double *)right;
-    return (a > b) - (a < b);
-}
-
-static void
-tally_close(struct bench_tally *tally)
-{
-    unsigned runs = tally->runs;
-    double *sorted = malloc((runs + 1) * sizeof *sorted);
-    if (runs == 0 || sorted == NULL) {
-        free(sorted);
-        return;
-    }
-    memcpy(sorted, tally->figures, runs * sizeof *sorted);
-    qsort(sorted, runs, sizeof *sorted, compare_figures);
-    tally->min = sorted[0];
-    tally->max = sorted[runs - 1];
-    tally->median = (sorted[(runs - 1) / 2] + sorted[runs / 2]) / 2;
-    free(sorted);
-}
-
-/* One run of each selected row of a group. */
-static bool
-measure_round(struct bench_tally *tallies, size_t count,
-              const struct bench_group *group, FILE *progress, unsigned round,
-              unsigned rounds)
-{
-    bool clean = true;
-    for (size_t i = 0; i < count; i++) {
-        struct bench_tally *tally = &tallies[i];
-        char reason[sizeof tally->failure];
-        double figure;
-        if (!tally->selected || tally->group != group)
-            continue;
-        if (progress != NULL)
-            fprintf(progress, "\r\033[Kround %u of %u: %s.%s", round + 1,
-                    rounds, group->name, tally->row->name);
-        if (bench_run_in_child(tally->row->run, &figure, reason,
-                               sizeof reason)) {
-            tally->figures[tally->runs++] = figure;
-        } else {
-            memcpy(tally->failure, reason, sizeof reason);
-            clean = false;
-        }
-    }
-    return clean;
-}
-
 bool
-bench_measure(struct bench_tally *tallies, size_t count, unsigned runs,
-              FILE *progress)
+bench_needs_peers(const struct bench_tally *tallies, size_t count)
 {
-    bool clean = true;
-    for (size_t i = 0; i < count; i++) {
-        tallies[i].figures = calloc(runs, sizeof(double));
-        if (tallies[i].figures == NULL)
-            return false;
-    }
-    /* Alternated, so that a slow minute of the machine falls on all rows of
-     * a group alike and their ratios stand. */
-    for (size_t g = 0; g < GROUPS; g++)
-        for (unsigned round = 0; round < runs; round++)
-            clean &=
-                measure_round(tallies, count, groups[g], progress, round, runs);
-    if (progress != NULL)
-        fprintf(progress, "\r\033[K");
     for (size_t i = 0; i < count; i++)
-        tally_close(&tallies[i]);
-    return clean;
+        if (tallies[i].selected && tallies[i].row->work.malloc != NULL)
+            return true;
+    return false;
 }
 
-/* ---- printing ---- */
+/* ---- comparison ---- */
 
 static bool
-has_ratio(const struct bench_tally *tally, const struct bench_tally *base)
+reaches(const struct bench_row *row, double figure, double goal)
 {
-    return base != NULL && base->runs > 0 && tally->runs > 0 &&
-           base->median > 0;
+    return row->more ? figure >= goal : figure <= goal;
 }
 
-void
-bench_print_json(FILE *to, const struct bench_tally *tally,
-                 const struct bench_tally *base)
+/* The peer with the best median, or NULL. */
+static const struct bench_series *
+best_peer(const struct bench_tally *tally)
 {
-    fprintf(to,
-            "{\"bench\":\"%s.%s\",\"unit\":\"%s\",\"median\":%.4f,"
-            "\"min\":%.4f,\"max\":%.4f,\"runs\":%u",
-            tally->group->name, tally->row->name, tally->row->unit,
-            tally->median, tally->min, tally->max, tally->runs);
-    if (has_ratio(tally, base))
-        fprintf(to, ",\"peer\":\"%s.%s\",\"peer_median\":%.4f,\"ratio\":%.4f",
-                base->group->name, base->row->name, base->median,
-                tally->median / base->median);
-    fputc('}', to);
-}
-
-static void
-print_goal(FILE *to, const struct bench_tally *tally,
-           const struct bench_tally *base)
-{
-    const struct bench_row *row = tally->row;
-    double figure = tally->median;
-    if (row->base != NULL) {
-        if (!has_ratio(tally, base))
-            return;
-        figure /= base->median;
-        fprintf(to, "  %.2f x %s", figure, row->base);
-        if (row->goal > 0)
-            fprintf(to, ", goal %.2f", row->goal);
-    } else if (row->goal > 0) {
-        fprintf(to, "  goal %g", row->goal);
+    const struct bench_series *best = NULL;
+    for (size_t i = 0; i < BENCH_PEERS; i++) {
+        const struct bench_series *peer = &tally->peers[i];
+        if (peer->runs > 0 && !bench_peers[i].is_gyre &&
+            (best == NULL || reaches(tally->row, peer->median, best->median)))
+            best = peer;
     }
-    if (row->goal > 0)
-        fputs(figure <= row->goal ? ": met" : ": missed", to);
+    return best;
 }
 
 static void
-print_row(FILE *to, const struct bench_tally *tally,
-          const struct bench_tally *base)
+judge_goals(const struct bench_row *row, double figure,
+            struct bench_verdict *verdict)
 {
-    char name[64];
-    snprintf(name, sizeof name, "%s.%s", tally->group->name, tally->row->name);
-    if (tally->runs == 0) {
-        fprintf(to, "%-28s failed: %s\n", name, tally->failure);
+    bool compares = verdict->beside != NULL;
+    verdict->met = true;
+    if (row->base != NULL) {
+        verdict->has_goal = row->goal > 0 && compares;
+        verdict->met = compares && reaches(row, verdict->factor, row->goal);
         return;
     }
-    fprintf(to, "%-28s %9.2f %9.2f %9.2f  %-13s", name, tally->median,
-            tally->min, tally->max, tally->row->unit);
-    print_goal(to, tally, base);
-    if (tally->failure[0] != '\0')
-        fprintf(to, "  (%u runs; others failed: %s)", tally->runs,
-                tally->failure);
-    fputc('\n', to);
-}
-
-void
-bench_print_table(FILE *to, const struct bench_tally *tallies, size_t count)
-{
-    fprintf(to, "%-28s %9s %9s %9s  %-13s  %s\n", "bench", "median", "min",
-            "max", "unit", "beside it, and the goal");
-    for (size_t i = 0; i < count; i++)
-        if (tallies[i].selected)
-            print_row(to, &tallies[i],
-                      bench_base_of(tallies, count, &tallies[i]));
-}
-
-void
-bench_print_list(FILE *to, const struct bench_tally *tallies, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        const struct bench_row *row = tallies[i].row;
-        char name[64];
-        snprintf(name, sizeof name, "%s.%s", tallies[i].group->name, row->name);
-        fprintf(to, "%-28s %-13s %s", name, row->unit, row->what);
-        if (row->goal > 0 && row->base != NULL)
-            fprintf(to, " (at most %.2f x %s)", row->goal, row->base);
-        else if (row->goal > 0)
-            fprintf(to, " (at most %g)", row->goal);
-        fputc('\n', to);
+    if (row->goal > 0) {
+        verdict->has_goal = true;
+        verdict->met = reaches(row, figure, row->goal);
     }
+    if (row->peer_goal > 0 && compares) {
+        verdict->has_goal = true;
+        verdict->met &= reaches(row, verdict->factor, row->peer_goal);
+    }
+}
+
+struct bench_verdict
+bench_judge(const struct bench_tally *tallies, size_t count,
+            const struct bench_tally *tally)
+{
+    const struct bench_tally *base = base_of(tallies, count, tally);
+    const struct bench_series *beside = best_peer(tally);
+    struct bench_verdict verdict = {.beside = NULL};
+    if (tally->own.runs == 0)
+        return verdict;
+    if (base != NULL && base->own.runs > 0) {
+        beside = &base->own;
+        verdict.beside = base->row->name;
+    } else if (beside != NULL) {
+        verdict.beside = bench_peers[beside - tally->peers].name;
+    }
+    if (verdict.beside != NULL && beside->median > 0) {
+        verdict.beside_median = beside->median;
+        verdict.factor = tally->own.median / beside->median;
+    } else {
+        verdict.beside = NULL;
+    }
+    judge_goals(tally->row, tally->own.median, &verdict);
+    return verdict;
 }

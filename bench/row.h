@@ -1,8 +1,9 @@
 /* Rows, groups, and what their runs gave.
  *
  * A row is one figure: a function that does one run and returns the figure
- * of that run. A group is the rows of one file, run in turn. A goal is
- * information for the reader of the table, never a test. */
+ * of that run. A group is the rows of one file, run in turn. Work that is
+ * measured over other allocators too has two functions, of one source. A
+ * goal is information for the reader of the table, never a test. */
 #ifndef GYRE_BENCH_ROW_H
 #define GYRE_BENCH_ROW_H
 
@@ -10,13 +11,26 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "child.h"
+#include "peer.h"
+
 struct bench_row {
-    const char *name; /* without its group */
+    const char *name; /* without its group; "/1", "/2": so many threads */
     const char *unit;
     const char *what; /* for --list: what one run does */
+    /* one of these two */
     double (*run)(void);
-    double goal;      /* at most this, or times `base`; 0: only reported */
-    const char *base; /* row of this group that is measured beside it */
+    struct {
+        double (*gyre)(unsigned threads);
+        double (*malloc)(unsigned threads); /* NULL: gyre alone does it */
+    } work;
+    unsigned threads; /* for `work` */
+    bool more;        /* is better; else less is */
+    bool together;    /* not a timing: columns may run side by side */
+    double goal;      /* at most (`more`: at least) this; 0: none */
+    double peer_goal; /* the same, times the best peer's; 0: none */
+    const char *base; /* row of this group measured beside it: `goal` is in
+                       * times its figure */
 };
 
 struct bench_group {
@@ -30,42 +44,57 @@ struct bench_group {
         .name = title, .rows = table, .count = sizeof table / sizeof table[0] \
     }
 
+/* The figures of one row over one allocator. */
+struct bench_series {
+    double *figures; /* `runs` of them, in the order of the rounds */
+    unsigned runs;
+    double median, min, max;    /* once all rounds are over */
+    char failure[BENCH_REASON]; /* why the latest failed run failed, or "" */
+};
+
 /* One row's figures of one invocation. */
 struct bench_tally {
     const struct bench_group *group;
     const struct bench_row *row;
     bool selected;
-    double *figures; /* `runs` of them, in the order of the rounds */
-    unsigned runs;
-    double median, min, max; /* from bench_tally_close() on */
-    char failure[200];       /* why the latest failed run failed, or "" */
+    struct bench_series own;
+    struct bench_series peers[BENCH_PEERS];
+};
+
+/* How a row's median compares. */
+struct bench_verdict {
+    const char *beside; /* base row or best peer; NULL: nothing */
+    double beside_median;
+    double factor; /* own median over that one's */
+    bool has_goal, met;
 };
 
 /* All rows of all groups, in the order of the table. NULL: no memory. */
 struct bench_tally *bench_tallies(size_t *count);
+void bench_tallies_free(struct bench_tally *tallies, size_t count);
 
-/* Select a group ("refcount"), a row ("refcount.orphan", with its base) or
- * "all". False: there is none of that name. */
+/* Select a group ("refcount"), a row ("refcount.orphan", with its base; for
+ * all numbers of threads when it names none) or "all". False: there is none
+ * of that name. */
 bool bench_select(struct bench_tally *tallies, size_t count, const char *name);
+/* The row of exactly this name, or NULL. */
+const struct bench_row *bench_row_of(const struct bench_tally *tallies,
+                                     size_t count, const char *name);
+/* Is any row selected that peers do too? */
+bool bench_needs_peers(const struct bench_tally *tallies, size_t count);
 
-/* Do `runs` runs of each selected row, alternating within a group. False
- * when a run failed. `progress` (may be NULL) is told where we are. */
+/* "alloc.replace_mixed/2"; `name` has BENCH_NAME bytes. */
+#define BENCH_NAME 64
+void bench_full_name(const struct bench_tally *tally, char *name);
+
+/* Do `runs` runs of each selected row and each of its peers, alternating
+ * within a group. False when a run failed. `progress` (may be NULL) is told
+ * where we are. */
 bool bench_measure(struct bench_tally *tallies, size_t count, unsigned runs,
                    FILE *progress);
 
-/* The row measured beside this one, or NULL. */
-const struct bench_tally *bench_base_of(const struct bench_tally *tallies,
-                                        size_t count,
-                                        const struct bench_tally *tally);
-
-/* One JSON object, no newline. */
-void bench_print_json(FILE *to, const struct bench_tally *tally,
-                      const struct bench_tally *base);
-/* The readable table of what was selected. */
-void bench_print_table(FILE *to, const struct bench_tally *tallies,
-                       size_t count);
-/* Groups and rows with their goals. */
-void bench_print_list(FILE *to, const struct bench_tally *tallies,
-                      size_t count);
+/* Compare what was measured. */
+struct bench_verdict bench_judge(const struct bench_tally *tallies,
+                                 size_t count, const struct bench_tally *tally);
 
 #endif

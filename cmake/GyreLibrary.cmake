@@ -29,13 +29,14 @@ function(gyre_target target)
 endfunction()
 
 # gyre_add_library(<target> STATIC|SHARED [FAULT n] [SANITIZE kind]
-#                  [CHECKING 0|1] [YIELD 0|1])
+#                  [CHECKING 0|1] [YIELD 0|1] [VALGRIND 0|1]
+#                  [HARDENED 0|1] [TLS_MODEL model])
 # The whole library, compiled anew with these settings; those not given come
 # from the options of the tree. Mutant tests make libraries with a fault.
 function(gyre_add_library target linkage)
-    cmake_parse_arguments(PARSE_ARGV 2 arg "" "FAULT;SANITIZE;CHECKING;YIELD"
-                          "")
-    foreach(setting FAULT CHECKING YIELD)
+    cmake_parse_arguments(PARSE_ARGV 2 arg ""
+        "FAULT;SANITIZE;CHECKING;HARDENED;YIELD;VALGRIND;TLS_MODEL" "")
+    foreach(setting FAULT CHECKING HARDENED YIELD VALGRIND TLS_MODEL)
         if(NOT DEFINED arg_${setting})
             set(arg_${setting} ${GYRE_${setting}})
         endif()
@@ -59,8 +60,16 @@ function(gyre_add_library target linkage)
     # default need not be said.
     target_compile_definitions(${target}
         PUBLIC $<$<BOOL:${arg_CHECKING}>:GYRE_CHECKING=1>
+               $<$<BOOL:${arg_VALGRIND}>:GYRE_MEM_CHECKED=1>
+               $<$<BOOL:${arg_HARDENED}>:GYRE_HARDENED=1>
                $<BUILD_INTERFACE:GYRE_FAULT=${arg_FAULT}>
-               $<BUILD_INTERFACE:GYRE_YIELD=$<BOOL:${arg_YIELD}>>)
+               $<BUILD_INTERFACE:GYRE_YIELD=$<BOOL:${arg_YIELD}>>
+               $<BUILD_INTERFACE:GYRE_VALGRIND=$<BOOL:${arg_VALGRIND}>>)
+    # The users' inlined functions reach the same thread-locals.
+    if(NOT arg_TLS_MODEL STREQUAL "initial-exec")
+        target_compile_definitions(${target}
+            PUBLIC "GYRE_TLS_MODEL=\"${arg_TLS_MODEL}\"")
+    endif()
     target_link_libraries(${target} PRIVATE PkgConfig::gyre_urcu
                           PUBLIC Threads::Threads)
 endfunction()

@@ -15,9 +15,9 @@ import pathlib
 import re
 import sys
 
-CODE_FOLDERS = ("include", "src", "threads", "tests", "stress", "bench",
-                "examples", "docs/man")
-LIBRARY_FOLDERS = ("include", "src", "threads")
+CODE_FOLDERS = ("include", "src", "threads", "malloc", "tests", "stress",
+                "bench", "examples", "docs/man")
+LIBRARY_FOLDERS = ("include", "src", "threads", "malloc")
 TAG = r"\.[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*"
 # Words that begin with a dot and are no tags: names of files.
 ENDINGS = {".c", ".h", ".cc", ".md", ".py", ".sh", ".gz", ".so", ".a", ".o",

@@ -2,12 +2,19 @@
 # Install what is missing of what the build needs: Debian 12 or later.
 #   install-deps.sh          gcc, cmake and the libraries: builds and runs
 #   install-deps.sh --all    clang as well: for scripts/test.sh
+#   install-deps.sh --programs    what scripts/malloc-programs.sh runs
+#   install-deps.sh --peers  the allocators that gyre-bench measures beside
 set -eu
 
 packages="gcc g++ libc6-dev cmake ninja-build pkg-config python3
           liburcu-dev libcmocka-dev libyajl-dev zlib1g-dev"
 if [ "${1:-}" = "--all" ]; then
-    packages="$packages clang libclang-rt-14-dev llvm"
+    packages="$packages clang libclang-rt-14-dev llvm valgrind libjs-chart.js"
+elif [ "${1:-}" = "--programs" ]; then
+    packages="$packages libpython3.11-testsuite git sqlite3 redis-server
+              redis-tools"
+elif [ "${1:-}" = "--peers" ]; then
+    packages="$packages libmimalloc2.0 libjemalloc2 libgoogle-perftools4"
 fi
 
 if ! command -v dpkg-query >/dev/null; then

@@ -3,9 +3,10 @@
 
 readme-figures.py [--check] [ROOT]
 
-- Between <!-- figures --> and <!-- /figures -->: a table of the newest
+- Between <!-- figures --> and <!-- /figures -->: tables of the newest
   figure of each row, from the records that gyre-bench --record left in
-  bench/results/ (its plain JSON lines, as *.jsonl, are read as well).
+  bench/results/ (its plain JSON lines, as *.jsonl, are read as well). Rows
+  measured beside other allocators have a table of their own.
 - Between <!-- program --> and <!-- /program -->: examples/minimal.c.
 With --check nothing is written; exit status 1 when README.md is not as it
 would be made."""
@@ -33,36 +34,93 @@ def figure(value):
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.2f}"
 
 
-def figures(root):
-    newest, order, sources = {}, [], {}
+def newest_rows(root):
+    """The newest figure of each row, in the order of its file; and each
+    file's description."""
+    newest, sources = {}, {}
     for name, record, rows in records(root / "bench/results"):
         for row in rows:
-            if row["bench"] in newest:
-                order.remove(row["bench"])
+            newest.pop(row["bench"], None)
             newest[row["bench"]] = (name, row)
-            order.append(row["bench"])
         sources[name] = record
-    if not order:
-        return "No figures are kept yet."
-    lines = ["| Row | Median | Least to most | Unit | Beside it |",
-             "| --- | ---: | ---: | --- | --- |"]
-    for bench in order:
-        row = newest[bench][1]
+    # a row that was measured with one thread has been given a name that says
+    # so since
+    return {bench: found for bench, found in newest.items()
+            if bench + "/1" not in newest}, sources
+
+
+def goal(row):
+    """What was to be reached, and whether it was."""
+    if "met" not in row:
+        return ""
+    bound = "at least" if row.get("better") == "more" else "at most"
+    wanted = []
+    if "goal" in row:
+        wanted.append(f"{row['goal']:g}")
+    if "ratio_goal" in row:
+        wanted.append(f"{row['ratio_goal']:g} times")
+    return (f"{bound} {' and '.join(wanted)}: "
+            f"{'met' if row['met'] else '**missed**'}")
+
+
+def plain_table(rows):
+    lines = ["| Row | Median | Least to most | Unit | Beside it | Goal |",
+             "| --- | ---: | ---: | --- | --- | --- |"]
+    for row in rows:
         beside = ""
         if "ratio" in row:
             beside = (f"{row['ratio']:.2f} times {row['peer']} "
                       f"({figure(row['peer_median'])})")
-        lines.append(f"| {bench} | {figure(row['median'])} "
+        lines.append(f"| {row['bench']} | {figure(row['median'])} "
                      f"| {figure(row['min'])} to {figure(row['max'])} "
-                     f"| {row['unit']} | {beside} |")
+                     f"| {row['unit']} | {beside} | {goal(row)} |")
+    return lines
+
+
+def peer_table(rows, peers):
+    """Rows that other allocators do too, a column each."""
+    lines = ["| Row | Unit | gyre | Least to most | " + " | ".join(peers) +
+             " | Times the best peer | Goal |",
+             "| --- | --- | ---: | ---: |" + " ---: |" * len(peers) +
+             " ---: | --- |"]
+    for row in rows:
+        cells = [row["bench"], row["unit"], figure(row["median"]),
+                 f"{figure(row['min'])} to {figure(row['max'])}"]
+        for peer in peers:
+            series = row["peers"].get(peer)
+            cells.append(figure(series["median"]) if series else "")
+        cells.append(f"{row['ratio']:.2f}" if "ratio" in row else "")
+        cells.append(goal(row))
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def figures(root):
+    newest, sources = newest_rows(root)
+    if not newest:
+        return "No figures are kept yet."
+    rows = [row for _, row in newest.values()]
+    beside = [row for row in rows if row.get("peers")]
+    lines = plain_table([row for row in rows if not row.get("peers")])
+    if beside:
+        peers = list(dict.fromkeys(p for row in beside for p in row["peers"]))
+        lines += ["", "Beside other allocators, medians of the same work in "
+                      "the same invocation; gyre-malloc is gyre behind "
+                      "`malloc`:", ""]
+        lines += peer_table(beside, peers)
     used = sorted({name for name, _ in newest.values()})
     for name in used:
         record = sources[name]
-        if "cpu" in record:
-            lines += ["", f"From bench/results/{name}: {record['cpu']}, "
-                          f"{record['cpus']} processors, "
-                          f"{record['compiler']}, {record['clock']} clock, "
-                          f"{record['date'][:10]}."]
+        if "cpu" not in record:
+            continue
+        lines += ["", f"From bench/results/{name}: {record['cpu']}, "
+                      f"{record['cpus']} processors, "
+                      f"{record['compiler']}, {record['clock']} clock, "
+                      f"{record['date'][:10]}."]
+        peers = [version for peer, version in record.get("peers", {}).items()
+                 if peer != "gyre-malloc"]
+        if peers:
+            lines[-1] += f" Peers: {', '.join(peers)}."
     return "\n".join(lines)
 
 

@@ -45,20 +45,12 @@ look_again(struct participant *part, void *arg)
  * The forking thread stops each heap's world, so that the child finds every
  * structure whole; threads that it does not have are gone there. .fail */
 
-static struct mutator *
-self_in(const struct gyre_heap *heap)
-{
-    if (gyre_self == NULL || gyre_self->heap != heap)
-        return NULL;
-    return mutator_of(gyre_self);
-}
-
 /* Does the forking thread hold the collector lock: is it inside one of its
  * own finalizers? */
 static bool
 collecting_here(const struct gyre_heap *heap)
 {
-    const struct mutator *self = self_in(heap);
+    const struct mutator *self = mutator_in(heap);
     /* relaxed: ours only if we stored it */
     return self != NULL && gyre_load_relaxed(&heap->collector.holder) == self;
 }
@@ -124,7 +116,7 @@ before_fork(void)
     struct gyre_heap *heap;
     lock_heaps_and_collectors();
     for (heap = heaps; heap != NULL; heap = heap->next) {
-        struct mutator *self = self_in(heap);
+        struct mutator *self = mutator_in(heap);
         bool waits = self != NULL && !gyre_thread_is_detached(&self->fast);
         bool online;
         if (waits)
@@ -140,7 +132,8 @@ before_fork(void)
             GYRE_OK;
         pthread_mutex_lock(&heap->collector.thread_lock);
         pthread_mutex_lock(&heap->report.lock);
-        pthread_mutex_lock(&heap->memory.page_lock);
+        gyre_raw_threads_before_fork(heap);
+        gyre_scavenger_before_fork(heap);
     }
 }
 
@@ -150,6 +143,7 @@ after_fork_parent(void)
     struct gyre_heap *heap;
     for (heap = heaps; heap != NULL; heap = heap->next) {
         pthread_mutex_unlock(&heap->memory.page_lock);
+        gyre_raw_threads_after_fork(heap);
         pthread_mutex_unlock(&heap->report.lock);
         pthread_mutex_unlock(&heap->collector.thread_lock);
         if (heap->fork_stopped)
@@ -201,10 +195,10 @@ bury_threads_as_guest(struct gyre_heap *heap)
 /* Its threads did not stop in time, so it may be torn at any place. A child
  * that only runs another program need not care; one that attaches is told. */
 static void
-lose_heap(struct gyre_heap *heap, const struct mutator *self)
+lose_heap(struct gyre_heap *heap)
 {
     heap->lost_in_fork = true;
-    if (self != NULL) {
+    if (gyre_self != NULL && gyre_self->heap == heap) {
         gyre_self = NULL;
         gyre_self_mark = GYRE_RC_NO_THREAD;
     }
@@ -218,10 +212,10 @@ after_fork_child(void)
     gyre_fork_gate_after_child();
     gyre_lock_after_fork_child();
     for (heap = heaps; heap != NULL; heap = heap->next) {
-        struct mutator *self = self_in(heap);
+        struct mutator *self = mutator_in(heap);
         bool nested = heap->fork_nested, had_thread;
         bool detached = self != NULL && gyre_thread_is_detached(&self->fast);
-        pthread_mutex_init(&heap->memory.page_lock, NULL);
+        gyre_scavenger_after_fork_child(heap);
         gyre_report_heap_forked(heap);
         for (unsigned i = 0; i < WEAK_SHARDS; i++)
             pthread_mutex_init(&heap->object.weak[i].lock, NULL);
@@ -230,14 +224,15 @@ after_fork_child(void)
         had_thread =
             gyre_collector_after_fork_child(heap, nested ? self : NULL);
         if (!heap->fork_stopped) {
-            lose_heap(heap, self);
+            lose_heap(heap);
             continue;
         }
+        gyre_raw_threads_after_fork_child(heap);
         if (detached)
             gyre_participant_return(&self->part);
         if (self != NULL)
             bury_threads(heap, self);
-        else
+        else if (gyre_load_relaxed(&heap->world.participants) != NULL)
             bury_threads_as_guest(heap);
         gyre_world_reissue_gone(&heap->world);
         if (had_thread)
@@ -302,11 +297,14 @@ gyre_heap_create(const char *options, struct gyre_heap **out)
     status = gyre_collector_init(heap);
     if (status != GYRE_OK)
         goto destroy_object;
+    status = gyre_raw_threads_init(heap);
+    if (status != GYRE_OK)
+        goto destroy_collector;
     numbers = (uint32_t)heap_option(heap, GYRE_OPT_THREAD_NUMBERS);
     status =
         gyre_world_init(&heap->world, numbers, answer_for, look_again, heap);
     if (status != GYRE_OK)
-        goto destroy_collector;
+        goto destroy_raw;
     heap->by_number_bytes = (numbers + 1) * sizeof *heap->by_number;
     heap->by_number = gyre_memory_table_new(heap, heap->by_number_bytes);
     if (heap->by_number == NULL) {
@@ -319,6 +317,8 @@ gyre_heap_create(const char *options, struct gyre_heap **out)
 
 destroy_world:
     gyre_world_destroy(&heap->world);
+destroy_raw:
+    gyre_raw_threads_destroy(heap);
 destroy_collector:
     gyre_collector_destroy(heap);
 destroy_object:
@@ -378,7 +378,8 @@ has_attached_threads(struct gyre_heap *heap)
     bool any;
     pthread_mutex_lock(&heap->world.lock);
     any = heap->world.attached > heap->world.attached_internal ||
-          heap->world.leaving > 0;
+          heap->world.leaving > 0 ||
+          gyre_load_relaxed(&heap->raw.attached) > 0; /* a count */
     pthread_mutex_unlock(&heap->world.lock);
     return any;
 }
@@ -415,6 +416,7 @@ gyre_heap_destroy(struct gyre_heap *heap)
     free_mutators(heap);
     gyre_memory_table_delete(heap, heap->by_number, heap->by_number_bytes);
     gyre_world_destroy(&heap->world);
+    gyre_raw_threads_destroy(heap);
     gyre_collector_destroy(heap);
     gyre_object_heap_destroy(heap);
     gyre_memory_heap_destroy(heap);

@@ -2,6 +2,7 @@
  * detaching and leaving, in order. Design: docs/design/threads.md .thread */
 #include "../threads/yield.h"
 #include "heap.h"
+#include "memory/batch.h"
 
 GYRE_THREAD_LOCAL struct gyre_thread *gyre_self;
 GYRE_THREAD_LOCAL uint16_t gyre_self_mark = GYRE_RC_NO_THREAD;
@@ -93,14 +94,20 @@ void
 gyre_thread_leave(struct gyre_thread *fast)
 {
     struct mutator *self = mutator_of(fast);
+    struct gyre_heap *heap;
     struct world *world;
     GYRE_CHECK(fast != NULL && fast == gyre_self,
                "gyre_thread_leave: not this thread's handle");
+    if (self->raw) {
+        gyre_raw_thread_leave(fast);
+        return;
+    }
     GYRE_CHECK(!gyre_thread_is_detached(fast),
                "gyre_thread_leave: inside a detached region");
     GYRE_CHECK(self->object.in_callback == 0,
                "gyre_thread_leave: inside a finalizer or callback");
     world = self->part.world;
+    heap = fast->heap;
     do {
         gyre_object_thread_leave(self);
         gyre_memory_note_births(&self->fast);
@@ -115,6 +122,7 @@ gyre_thread_leave(struct gyre_thread *fast)
             break;
         become_self(self);
     } while (true);
+    gyre_scavenger_poll(heap);
     gyre_world_left(world);
 }
 
@@ -135,6 +143,7 @@ answer_requests(struct mutator *self)
     gyre_cascade_run(self, asked);
     /* What the cascade gave up belongs to this answer. */
     gyre_merge_publish(self);
+    memory_pending_flush(&self->fast);
     gyre_handshake_answer(&self->part, phase);
     gyre_participant_park(&self->part);
     rcu_member_quiescent(&self->part.rcu);
@@ -154,6 +163,8 @@ static void
 check_own_handle(struct gyre_thread *self, const char *operation)
 {
     GYRE_CHECK(self == gyre_self, "%s: not this thread's handle", operation);
+    GYRE_CHECK(!thread_is_raw(self),
+               "%s: this thread is attached for raw memory alone", operation);
 }
 
 void
@@ -187,6 +198,7 @@ gyre_detach_for_wait(struct mutator *self)
 {
     for (;;) {
         gyre_merge_publish(self);
+        memory_pending_flush(&self->fast);
         gyre_participant_detach(&self->part);
         /* Pushed by someone who still saw us running: nobody else will. */
         if (GYRE_LIKELY(gyre_merge_queue_is_empty(self)))

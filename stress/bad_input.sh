@@ -176,4 +176,28 @@ usage replay "$heap" --nonsense
 usage replay "$heap" --options no.such=1
 usage replay "$heap" --options gc.threshold0=many
 
+# ---- tune ----
+usage tune
+usage tune "$heap" "$heap"
+usage tune "$work/none"
+usage tune "$work/array"
+usage tune "$heap" --threads 0
+usage tune "$heap" --threads 1,x
+usage tune "$heap" --threads 2,1
+usage tune "$heap" --threads 1,2,3,4,5,6,7
+usage tune "$heap" --threads ,
+usage tune "$heap" --seconds 0
+usage tune "$heap" --budget soon
+usage tune "$heap" --budget 0.01
+usage tune "$heap" --seed x
+usage tune "$heap" --clock moon
+usage tune "$heap" --options no.such=1
+usage tune "$heap" --options memory.heap_cache=much
+usage tune "$heap" --options memory.thread_cache=1m
+usage tune "$heap" --options "$(printf 'memory.numa=yes,%.0s' $(seq 50))"
+usage tune "$heap" --json "$work/none/there"
+usage tune "$heap" --html "$work"
+usage tune "$heap" --rounds 1
+usage --threads 2 tune "$heap"
+
 exit $failed

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "random.h"
+#include "sampler.h"
 #include "tally.h"
 
 _Static_assert(offsetof(struct node, edges) == 24, "16 of header, 8 of serial");
@@ -347,6 +348,20 @@ node_kinds(void)
     return kinds;
 }
 
+static struct node *
+node_allocate(const struct gyre_type *type)
+{
+    struct sampler *sampler = sampler_self;
+    struct node *made;
+    uint64_t begin;
+    if (!sampler_due(sampler))
+        return gyre_new(type);
+    begin = sampler_clock();
+    made = gyre_new(type);
+    sampler_add(sampler, begin);
+    return made;
+}
+
 struct node *
 node_new(struct shares *shares, uint32_t node, unsigned writer, uint32_t *index)
 {
@@ -355,7 +370,7 @@ node_new(struct shares *shares, uint32_t node, unsigned writer, uint32_t *index)
     *index = oracle_birth(shares, node, edges, writer);
     if (*index == 0)
         return NULL;
-    made = gyre_new(&shape_of_node[node]->type);
+    made = node_allocate(&shape_of_node[node]->type);
     if (made == NULL) {
         oracle_unborn(*index);
         tally_add(TALLY_REFUSED, 1);

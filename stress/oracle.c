@@ -53,6 +53,22 @@ oracle_create(const struct graph *graph, uint32_t records, uint64_t slots,
     return oracle.records && oracle.slots && oracle.weaks;
 }
 
+static void
+room_touch(void *room, uint64_t bytes)
+{
+    volatile char *at = room;
+    for (uint64_t i = 0; i < bytes; i += 4096)
+        at[i] = 0;
+}
+
+void
+oracle_populate(void)
+{
+    room_touch(oracle.records, oracle.record_room * sizeof *oracle.records);
+    room_touch(oracle.slots, oracle.slot_room * sizeof *oracle.slots);
+    room_touch(oracle.weaks, oracle.weak_room * sizeof *oracle.weaks);
+}
+
 void
 oracle_destroy(void)
 {

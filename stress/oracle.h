@@ -101,6 +101,8 @@ enum failure {
 /* False: no memory. Sizes are entries of a round. */
 bool oracle_create(const struct graph *graph, uint32_t records, uint64_t slots,
                    uint32_t weaks);
+/* Have all of its memory resident now, so that what grows is not the oracle. */
+void oracle_populate(void);
 void oracle_destroy(void);
 /* Between rounds, no thread running: forget everything. */
 void oracle_next_round(void);

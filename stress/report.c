@@ -5,49 +5,15 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "machine.h"
 #include "node.h"
 #include "run.h"
 
-static uint64_t peak_sampled;
-static bool peak_kept; /* the system notes the peak from where we said */
-
-/* ---- memory ---- */
-
-static uint64_t
-status_bytes(const char *name)
-{
-    FILE *file = fopen("/proc/self/status", "re");
-    char line[128];
-    uint64_t kib = 0;
-    size_t length = strlen(name);
-    if (file == NULL)
-        return 0;
-    while (fgets(line, sizeof line, file) != NULL) {
-        if (strncmp(line, name, length) == 0 && line[length] == ':')
-            kib = strtoull(line + length + 1, NULL, 10);
-    }
-    fclose(file);
-    return kib * 1024;
-}
-
-/* The peak counts from now on. */
 void
 report_create(void)
 {
-    FILE *file = fopen("/proc/self/clear_refs", "we");
-    if (file != NULL) {
-        peak_kept = fputs("5\n", file) >= 0;
-        peak_kept = fclose(file) == 0 && peak_kept;
-    }
-}
-
-static uint64_t
-peak_bytes(void)
-{
-    uint64_t now = status_bytes("VmRSS");
-    if (now > peak_sampled)
-        peak_sampled = now;
-    return peak_kept ? status_bytes("VmHWM") : peak_sampled;
+    /* the peak counts from now on */
+    machine_peak_restart();
 }
 
 /* ---- numbers ---- */
@@ -196,7 +162,7 @@ report_progress(void)
     uint64_t now = clock_ns(), operations = report_sum(TALLY_OPERATIONS);
     double elapsed = seconds_so_far(), part = 0, rate;
     char bar[WIDTH + 1];
-    peak_bytes();
+    machine_peak();
     if (!isatty(STDERR_FILENO) || now - last_ns < 200000000u)
         return;
     rate = last_ns ? (double)(operations - last_operations) /
@@ -262,7 +228,7 @@ print_json(bool clean)
            gyre_histogram_quantile(stops, 0.999), stops->max, stops->count,
            run.statistics.slices, run.statistics.suspected,
            run.statistics.suspected_falsely, run.statistics.limbo_peak,
-           run.statistics.abandoned, peak_bytes());
+           run.statistics.abandoned, machine_peak());
     printf("\"leaked\":%" PRIu64 ",\"freed_early\":%" PRIu64
            ",\"failures\":%" PRIu64 ",\"allocations_refused\":%" PRIu64
            ",\"collections_refused\":%" PRIu64 ",\"paths\":{",
@@ -315,7 +281,7 @@ print_text(bool clean)
                (double)run.statistics.limbo_peak / 1048576,
                run.statistics.abandoned);
     printf("peak memory  %.1f MiB, from after loading\n",
-           (double)peak_bytes() / 1048576);
+           (double)machine_peak() / 1048576);
     if (report_sum(TALLY_REFUSED) > 0 || run.collections_refused > 0)
         printf("out of memory: %" PRIu64 " allocations and %" PRIu64
                " collections were refused\n",

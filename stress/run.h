@@ -11,6 +11,7 @@
 #include "graph.h"
 #include "oracle.h"
 #include "ring.h"
+#include "sampler.h"
 #include "shadow.h"
 #include "tally.h"
 
@@ -34,6 +35,9 @@ struct settings {
     bool concurrent;     /* gc.concurrent, gc.check */
     const char *options; /* of the heap, or NULL */
     unsigned patience;   /* seconds without progress before it is a failure */
+    bool trial;          /* measured by `tune`: no progress line, the heap's own
+                          * thresholds, allocations timed */
+    bool pinned;         /* worker i on processor i */
 };
 
 /* A counted reference that a thread holds. */
@@ -95,6 +99,7 @@ struct worker {
     struct weak_handle open[OPEN_WEAKS];
     unsigned open_count;
     struct shadow_log log;
+    struct sampler sampler; /* in a trial */
 };
 
 struct run {
@@ -136,6 +141,11 @@ struct run {
     struct gyre_histogram stops;
     uint64_t quiescent_points, collections_refused;
     uint64_t start_ns, end_ns;
+    uint64_t begin_resident; /* bytes, before the heap; of a trial */
+    /* worker 0's, read when the workers have ended */
+    uint64_t verify_ns; /* spent in quiescent points */
+    uint64_t verify_processor_ns;
+    uint64_t end_resident; /* bytes, after the last round, threads attached */
 };
 extern struct run run;
 
@@ -158,6 +168,16 @@ void weak_add(struct worker *w, struct gyre_object *weakref, uint32_t weak);
 struct gyre_object *weak_new(struct worker *w, struct handle target,
                              uint32_t *weak);
 void weak_drop(struct gyre_object *weakref, uint32_t weak);
+
+/* ---- replay.c ---- */
+/* By run.settings and run.graph: everything but the workers. False, with a
+ * line on standard error. */
+bool replay_make(void);
+/* Rounds until run.settings says that it is enough. False: no threads. */
+bool replay_work(void);
+/* The heap's end, in which nothing may be left. */
+void replay_end(void);
+void replay_unmake(void);
 
 /* ---- builder.c ---- */
 bool builder_create(void);

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "load.h"
+#include "machine.h"
 #include "node.h"
 #include "random.h"
 #include "run.h"
@@ -157,6 +159,21 @@ worker_meet(struct worker *w)
     gyre_detach_end(w->self);
 }
 
+/* A quiescent point, timed: a trial measures what is between them. */
+static void
+meet_and_verify(struct worker *w, bool may_be_alive)
+{
+    uint64_t begin, processor_begin;
+    worker_meet(w);
+    begin = clock_ns();
+    processor_begin = load_processor_ns();
+    verify_meet(w, may_be_alive);
+    if (w->id == 0) {
+        run.verify_ns += clock_ns() - begin;
+        run.verify_processor_ns += load_processor_ns() - processor_begin;
+    }
+}
+
 /* The round is over: everything must go. Twice, since the first time
  * finalizers may bring things back; the second time they don't. */
 static void
@@ -168,7 +185,7 @@ teardown(struct worker *w)
         if (w->id == 0 && pass == 1)
             node_resurrect(false);
         drop_all(w);
-        verify_meet(w, pass == 0);
+        meet_and_verify(w, pass == 0);
     }
 }
 
@@ -189,6 +206,8 @@ round_end(struct worker *w)
         uint64_t done = 1 + atomic_fetch_add_explicit(&run.rounds_done, 1,
                                                       memory_order_relaxed);
         run.next = STAGE_END;
+        if (run.settings.trial)
+            run.end_resident = machine_resident_exact();
         if (!time_is_up() && done != run.settings.rounds &&
             oracle_failures_all() == 0) {
             oracle_next_round();
@@ -219,7 +238,7 @@ worker_stages(struct worker *w)
                 w->stage = STAGE_MEET;
             break;
         case STAGE_MEET:
-            verify_meet(w, true);
+            meet_and_verify(w, true);
             if (w->id == 0)
                 run.next = ++w->phase == PHASES || time_is_up() ||
                                    oracle_failures_all() > 0
@@ -282,6 +301,10 @@ worker_main(void *arg)
     if (w->has_before)
         pthread_join(w->before, NULL);
     tally_self = &w->tally;
+    if (run.settings.trial)
+        sampler_self = &w->sampler;
+    if (run.settings.pinned)
+        machine_pin(w->id);
     do {
         w->leaving = false;
         worker_attach(w);
@@ -314,6 +337,8 @@ workers_start(void)
         w->run = &run;
         w->id = i;
         w->random = random_hash(run.settings.seed, i + 1);
+        if (run.settings.trial)
+            sampler_create(&w->sampler, w->random);
         w->stage = STAGE_BUILD;
     }
     for (unsigned i = 0; i < run.settings.threads; i++) {

@@ -11,10 +11,14 @@
 #define GYRE_THREADS_RCU_H
 
 #include <stdbool.h>
-#include <urcu-qsbr.h>
-#include <urcu/static/urcu-qsbr.h> /* struct urcu_qsbr_reader */
 
 #include <gyre/atomic.h>
+
+/* 1: every thread of the library is attached for raw memory alone, so there
+ * are no readers and nothing of liburcu is needed. For libgyre-malloc. */
+#ifndef GYRE_RAW_ONLY
+#define GYRE_RAW_ONLY 0
+#endif
 
 #if defined(__SANITIZE_THREAD__)
 #define GYRE_TSAN 1
@@ -26,6 +30,12 @@
 #ifndef GYRE_TSAN
 #define GYRE_TSAN 0
 #endif
+
+#if GYRE_RAW_ONLY
+#include "no_rcu.h"
+#else
+#include <urcu-qsbr.h>
+#include <urcu/static/urcu-qsbr.h> /* struct urcu_qsbr_reader */
 
 #if GYRE_TSAN
 #include <sanitizer/tsan_interface.h>
@@ -180,5 +190,7 @@ rcu_member_forget(struct rcu_member *member)
         cds_list_del(&member->reader->node);
     member->registered_here = false;
 }
+
+#endif /* GYRE_RAW_ONLY */
 
 #endif

@@ -47,7 +47,8 @@ enum thread_request {
     REQUEST_MERGE = 4,      /* the merge queue is not empty */
     REQUEST_PENDING = 8,    /* own put-off work: finalizers, cascade, ... */
     REQUEST_QUIESCENT = 16, /* somebody waits for a grace period */
-    REQUEST_COLLECT = 32    /* a collection is due on this thread */
+    REQUEST_COLLECT = 32,   /* a collection is due on this thread */
+    REQUEST_MEMORY = 64     /* the heap asks for a look at its pages */
 };
 
 struct world;

@@ -19,6 +19,9 @@ GYRE_BEGIN_DECLS
 #define GYRE_SEGMENT_RECORDS 4096
 #define GYRE_PAGE_RECORD_BYTES 128
 
+/* A word of a block, whatever lies there. */
+typedef uint64_t __attribute__((may_alias)) gyre_word;
+
 /* Kinds of pages, so that the collector visits containers only. */
 enum gyre_page_kind {
     GYRE_PAGE_CONTAINER, /* tracked types */
@@ -33,12 +36,53 @@ enum gyre_page_kind {
 /* Small blocks: a page of one block size. */
 struct gyre_page {
     /* owner only */
-    uintptr_t free; /* first free block plus one */
-    uint32_t used;  /* blocks handed out, remote frees not yet taken off */
-    uint32_t block_size;
+    uintptr_t free;     /* first free block plus one */
+    uint32_t allocated;  /* blocks handed out so far, modulo 2^32 */
+    uint32_t frees_left; /* frees by the owner until it looks at the page */
     /* any thread, atomic; changed under the heap's page lock */
     struct gyre_thread *owner; /* NULL: abandoned, or of a large block */
+    uint32_t block_size;       /* bytes; const while formatted */
 };
+
+/* A free block's link: in word 0, and in hardened builds (GYRE_HARDENED)
+ * mixed with a secret of the heap's and the block's address, so that a link
+ * that was overwritten names no place near but by chance. */
+GYRE_INLINE uint64_t
+gyre_link_mask(uint64_t secret, const void *block)
+{
+    if (!GYRE_HARDENED)
+        return 0;
+    return (secret ^ ((uint64_t)(uintptr_t)block << 7)) & ~UINT64_C(1);
+}
+
+GYRE_INLINE void
+gyre_link_store(const struct gyre_thread *self, void *block, uintptr_t link)
+{
+    uint64_t word =
+        (uint64_t)link ^ gyre_link_mask(self->link_secret, block);
+    /* relaxed: the block is dead; a stray reader needs a defined value */
+    gyre_store_relaxed((gyre_word *)block, word);
+}
+
+/* Fatal, named: a link that leads out of its segment. */
+GYRE_API GYRE_COLD void gyre_link_broken(const void *block);
+
+/* The link of a free block of a page: GYRE_LINK_END or a block of the same
+ * page, plus one. */
+GYRE_INLINE uintptr_t
+gyre_link_load(const struct gyre_thread *self, const void *block)
+{
+    /* relaxed: the block is ours; atomic because a stray reader may look at
+     * it too */
+    uint64_t word = gyre_load_relaxed((const gyre_word *)block) ^
+                    gyre_link_mask(self->link_secret, block);
+    if (GYRE_HARDENED &&
+        GYRE_UNLIKELY(word != GYRE_LINK_END &&
+                      ((word ^ (uint64_t)(uintptr_t)block) &
+                       ~(GYRE_SEGMENT_BYTES - 1)) != 0))
+        gyre_link_broken(block);
+    return (uintptr_t)word;
+}
 
 /* `index` of struct gyre_thread.current for a size within the classes:
  * 16-byte steps to 128 bytes, then 8 steps a doubling, to 32 KiB. */
@@ -83,9 +127,6 @@ gyre_page_record(const void *block)
                                 index * GYRE_PAGE_RECORD_BYTES);
 }
 
-/* A 64-bit store over the two halves of word 1. */
-typedef uint64_t __attribute__((may_alias)) gyre_rc_word;
-
 /* ---- objects ---- */
 
 GYRE_API void gyre_check_new(const struct gyre_type *type, size_t size);
@@ -121,12 +162,12 @@ gyre_new_sized(const struct gyre_type *type, size_t size)
     if (GYRE_UNLIKELY(link == GYRE_LINK_END))
         return gyre_new_slow(type, size);
     obj = (struct gyre_object *)(link - 1);
-    /* relaxed: the block is ours; atomic because a stray reader of a stale
-     * pointer may look at it and must see a defined value. */
-    page->free = (uintptr_t)gyre_load_relaxed(&obj->word0);
-    page->used++;
+    page->free = gyre_link_load(self, obj);
+    page->allocated++;
     memset(obj + 1, 0, size - sizeof *obj);
-    gyre_store_relaxed((gyre_rc_word *)&obj->rc_local, self->birth_rc);
+    /* relaxed, both: a stray reader of a stale pointer must see defined
+     * values; nobody else knows the block */
+    gyre_store_relaxed((gyre_word *)&obj->rc_local, self->birth_rc);
     gyre_store_relaxed(&obj->word0, type->header + self->birth_stamp);
     return obj;
 }
@@ -148,15 +189,70 @@ GYRE_API void *gyre_new_items(const struct gyre_type *type, size_t count);
 
 /* ---- raw memory ---- */
 
+/* 1: every raw block is taken and given back out of line, where misuse is
+ * looked for: in checking builds, and under the address sanitizer, which is
+ * told of each. */
+#if defined(__SANITIZE_ADDRESS__)
+#define GYRE_MEM_CHECKED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define GYRE_MEM_CHECKED 1
+#endif
+#endif
+#ifndef GYRE_MEM_CHECKED
+#define GYRE_MEM_CHECKED GYRE_CHECKING
+#endif
+
 /* `size` bytes, 16-byte aligned, contents undefined; size 0 gives a pointer
  * that may be freed. NULL when memory is out. Any attached thread. */
 GYRE_API void *gyre_mem_alloc(size_t size);
 /* The same, zeroed; NULL also when count * size overflows. */
 GYRE_API void *gyre_mem_calloc(size_t count, size_t size);
+/* The same as gyre_mem_alloc() with an address that is a multiple of
+ * `alignment`, a power of two up to 2 MiB. NULL, GYRE_ERR_ARGUMENT: it is
+ * not. gyre_mem_realloc() keeps an alignment of 16 only. */
+GYRE_API void *gyre_mem_alloc_aligned(size_t alignment, size_t size);
 /* Resize, moving if need be; on NULL the old block is untouched. */
 GYRE_API void *gyre_mem_realloc(void *block, size_t size);
 /* Give a block back; NULL is fine. Any attached thread of the heap. */
 GYRE_API void gyre_mem_free(void *block);
+/* The last two where a call costs too much: best with a constant size. */
+GYRE_INLINE void *
+gyre_mem_alloc_inline(size_t size)
+{
+    struct gyre_thread *self = gyre_self;
+    struct gyre_page *page;
+    uintptr_t link;
+    if (GYRE_MEM_CHECKED || GYRE_UNLIKELY(size > GYRE_SMALL_MAX))
+        return gyre_mem_alloc(size);
+    page = self->current[gyre_alloc_index(GYRE_PAGE_RAW,
+                                          gyre_size_class(size))];
+    link = page->free;
+    if (GYRE_UNLIKELY(link == GYRE_LINK_END))
+        return gyre_mem_alloc(size);
+    page->free = gyre_link_load(self, (void *)(link - 1));
+    page->allocated++;
+    return (void *)(link - 1);
+}
+
+GYRE_INLINE void
+gyre_mem_free_inline(void *block)
+{
+    struct gyre_thread *self = gyre_self;
+    struct gyre_page *page = gyre_page_record(block);
+    /* relaxed: only this thread makes itself the owner or no longer so. Large
+     * blocks and those of the second page of a span on have no owner there;
+     * nor has what NULL leads to, which is not looked up. */
+    if (GYRE_MEM_CHECKED || GYRE_UNLIKELY(block == NULL) ||
+        GYRE_UNLIKELY(gyre_load_relaxed(&page->owner) != self->frees_to) ||
+        GYRE_UNLIKELY(page->frees_left == 1)) {
+        gyre_mem_free(block);
+        return;
+    }
+    gyre_link_store(self, block, page->free);
+    page->free = (uintptr_t)block + 1;
+    page->frees_left--;
+}
 /* Give a block back that a `trace` may be reading: it is reused only once no
  * collection that might read it is open. `.mem.retire` */
 GYRE_API void gyre_mem_retire(void *block);

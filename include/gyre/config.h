@@ -11,7 +11,10 @@
 #define GYRE_VERSION_PATCH 0
 
 #if defined(__GNUC__)
+/* Empty where all of it is compiled into a library that exports other names. */
+#ifndef GYRE_API
 #define GYRE_API __attribute__((visibility("default")))
+#endif
 #define GYRE_LIKELY(x) __builtin_expect(!!(x), 1)
 #define GYRE_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define GYRE_INLINE static inline __attribute__((always_inline))
@@ -35,6 +38,20 @@
  * too; the ABI does not depend on it. */
 #ifndef GYRE_CHECKING
 #define GYRE_CHECKING 0
+#endif
+
+/* 1: the links of free blocks are encoded, blocks are handed out in random
+ * order, and pages end in one that can't be touched. Part of the ABI: the
+ * same in the library and its users. */
+#ifndef GYRE_HARDENED
+#define GYRE_HARDENED 0
+#endif
+
+/* A program and a library that differ in that do not link. */
+#if GYRE_HARDENED
+#define gyre_heap_create gyre_heap_create_hardened
+#define gyre_thread_attach gyre_thread_attach_hardened
+#define gyre_thread_attach_raw gyre_thread_attach_raw_hardened
 #endif
 
 #ifdef __cplusplus

@@ -3,7 +3,7 @@
 #ifndef GYRE_HEAP_H
 #define GYRE_HEAP_H
 
-#include <gyre/object.h>
+#include <gyre/alloc.h>
 #include <gyre/options.h>
 
 GYRE_BEGIN_DECLS
@@ -85,6 +85,24 @@ GYRE_API enum gyre_status gyre_quiesce(struct gyre_heap *heap);
 typedef int (*gyre_walk_fn)(struct gyre_object *obj, void *arg);
 GYRE_API enum gyre_status gyre_heap_walk(struct gyre_heap *heap,
                                          gyre_walk_fn visit, void *arg);
+
+/* Visit every block in use, of every kind: `size` is what its user may use,
+ * an object's header included. With the world stopped; raw blocks of threads
+ * attached by gyre_thread_attach_raw(), which no stop waits for, are visited
+ * only when such a thread has given up the page. `visit` returns nonzero to
+ * end the walk; it must not allocate or free. GYRE_OK; GYRE_ERR_TIMEOUT;
+ * GYRE_ERR_STATE: not attached. */
+typedef int (*gyre_block_fn)(enum gyre_page_kind kind, void *block, size_t size,
+                             void *arg);
+GYRE_API enum gyre_status gyre_heap_walk_blocks(struct gyre_heap *heap,
+                                                gyre_block_fn visit, void *arg);
+
+/* Give back to the system what holds no block in use, down to its pages of
+ * 4 KiB: at once for the calling thread, the heap's caches and pages of
+ * threads that left; for each other thread at its next safepoint or when it
+ * next needs a page. Allocation goes on as before. Returns the bytes given
+ * back at once. Attached, or any thread that is attached to no heap. */
+GYRE_API uint64_t gyre_heap_trim(struct gyre_heap *heap);
 
 /* Check every invariant of pages, lists, queues and headers, with the world
  * stopped. A broken one is fatal, named. Attached, at a safepoint. Time is

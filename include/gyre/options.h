@@ -19,12 +19,31 @@ struct gyre_heap;
       "memory mapped for blocks; over it allocation fails. 0: no limit")       \
     X(MEMORY_THREAD_CACHE, "memory.thread_cache", "bytes", 1048576, 0,         \
       UINT64_C(1) << 40, 1,                                                    \
-      "empty pages a thread keeps for itself, all classes together")           \
-    X(MEMORY_THREAD_CACHE_PER_CLASS, "memory.thread_cache_per_class", "pages", \
-      2, 0, 65536, 1, "empty pages a thread keeps per kind and size class")    \
-    X(MEMORY_HEAP_CACHE, "memory.heap_cache", "bytes", 33554432, 0,            \
+      "empty pages a thread keeps for itself, all classes together, those "    \
+      "it allocates from included")                                            \
+    X(MEMORY_THREAD_CACHE_BLOCKS, "memory.thread_cache_blocks", "count",       \
+      UINT64_C(1) << 40, 0, UINT64_C(1) << 40, 1,                              \
+      "blocks that fit in the empty pages a thread keeps")                     \
+    X(MEMORY_CLASS_CACHE, "memory.class_cache", "bytes", 262144, 0,            \
       UINT64_C(1) << 40, 1,                                                    \
-      "empty pages the heap keeps before it returns them to the system")       \
+      "empty pages a thread keeps of one kind and size class")                 \
+    X(MEMORY_CLASS_CACHE_BLOCKS, "memory.class_cache_blocks", "count",         \
+      UINT64_C(1) << 40, 0, UINT64_C(1) << 40, 1,                              \
+      "blocks that fit in the empty pages a thread keeps of one class")        \
+    X(MEMORY_HEAP_CACHE, "memory.heap_cache", "bytes", 268435456, 0,           \
+      UINT64_C(1) << 40, 1,                                                    \
+      "empty pages the heap keeps; over it they go to the system at once")     \
+    X(MEMORY_RETURN_DELAY, "memory.return_delay", "ms", 250, 0, 86400000, 1,   \
+      "time after which empty pages of the heap go to the system, also when "  \
+      "no call is made. 0: at once")                                           \
+    X(MEMORY_ARENA, "memory.arena", "bytes", 4194304, 4194304,                 \
+      UINT64_C(1) << 40, 1,                                                    \
+      "address space taken from the system at a time, in segments of 4 MiB")   \
+    X(MEMORY_HUGE_PAGES, "memory.huge_pages", "bool", 0, 0, 1, 1,              \
+      "ask for huge pages behind new segments")                                \
+    X(MEMORY_NUMA, "memory.numa", "bool", 1, 0, 1, 1,                          \
+      "on a machine with several memory nodes, give threads pages of "         \
+      "segments on their own node")                                            \
     X(GC_AUTOMATIC, "gc.automatic", "bool", 1, 0, 1, 1,                        \
       "collect when a threshold is passed")                                    \
     X(GC_THREAD, "gc.thread", "bool", 1, 0, 1, 0,                              \

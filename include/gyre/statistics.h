@@ -33,6 +33,9 @@ struct gyre_statistics {
     uint64_t pages_cached;  /* count: empty, in thread and heap caches */
     uint64_t page_refills;  /* count: a thread's current page was exchanged */
     uint64_t pages_adopted; /* count: taken over from threads that left */
+    uint64_t thread_cached; /* empty pages that threads keep */
+    uint64_t heap_cached;   /* empty pages of the heap that have memory */
+    uint64_t returned;      /* given back to the system so far */
     /* objects */
     uint64_t blocks_in_use[GYRE_PAGE_KINDS]; /* live blocks by page kind */
     uint64_t saturated;         /* objects made immortal by a full count */
@@ -65,6 +68,41 @@ struct gyre_statistics {
     uint64_t suspected_falsely; /* of these, not proved garbage */
     uint64_t limbo_peak;        /* bytes that waited for a collection's end */
 };
+
+/* One kind and size class of blocks. Counters are brought up to date when a
+ * page changes hands, and by gyre_quiesce(). */
+struct gyre_class_statistics {
+    uint64_t block_bytes;   /* bytes of a block */
+    uint64_t allocations;   /* count, ever */
+    uint64_t frees;         /* count, ever, by any thread */
+    uint64_t refills;       /* count: allocations that found their current
+                             * page exhausted; the others are hits */
+    uint64_t remote_frees;  /* count: by threads that did not own the page */
+    uint64_t pages;         /* count, of 64 KiB, empty ones of caches too */
+    uint64_t blocks_in_use; /* count */
+    uint64_t cached;        /* bytes: empty pages in threads' caches */
+    /* bytes of pages that hold blocks in use, less those blocks */
+    uint64_t fragmented;
+};
+/* Fill `out` for a kind and class (0 to GYRE_SIZE_CLASSES - 1; see
+ * gyre_size_class()). GYRE_OK; GYRE_ERR_ARGUMENT: there is no such class. Any
+ * thread; time is that of a walk over page records. */
+GYRE_API enum gyre_status gyre_statistics_class(
+    struct gyre_heap *heap, enum gyre_page_kind kind, uint32_t size_class,
+    struct gyre_class_statistics *out);
+
+/* What one attached thread keeps. */
+struct gyre_thread_statistics {
+    uint32_t number; /* 0: without one */
+    char name[32];
+    uint64_t cached;        /* bytes: its empty pages */
+    uint64_t cached_blocks; /* count: that fit in them */
+};
+/* Fill `out` with up to `room` entries, one an attached thread; returns how
+ * many there are. Any thread. */
+GYRE_API size_t gyre_statistics_threads(struct gyre_heap *heap,
+                                        struct gyre_thread_statistics *out,
+                                        size_t room);
 
 /* Fill `out`. Momentary values of a running program: each is exact, they are
  * not of one moment. Any thread that is not inside a callback. */

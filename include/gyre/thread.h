@@ -33,6 +33,7 @@ struct gyre_thread {
      * blocks go to limbo. One compare asks both questions. */
     struct gyre_thread *frees_to;
     struct gyre_heap *heap; /* const while attached */
+    uint64_t link_secret;   /* const while attached: see gyre_link_store() */
     struct gyre_page *current[GYRE_ALLOC_INDEXES];
 };
 
@@ -51,6 +52,13 @@ extern GYRE_API GYRE_THREAD_LOCAL uint16_t gyre_self_mark;
  * Not async-signal-safe. Design: docs/design/threads.md .thread */
 GYRE_API enum gyre_status gyre_thread_attach(struct gyre_heap *heap,
                                              struct gyre_thread **out);
+
+/* Attach the calling OS thread for raw memory alone (gyre_mem_*): it touches
+ * no object, has no safepoints and is waited for by nobody. Otherwise as
+ * above. Leave by gyre_thread_leave(). Design: docs/design/threads.md
+ * .thread.raw */
+GYRE_API enum gyre_status gyre_thread_attach_raw(struct gyre_heap *heap,
+                                                 struct gyre_thread **out);
 
 /* Leave the heap: queues are drained, pending finalizers run, pages are left
  * for others to adopt, objects to the thread's number. The handle is dead

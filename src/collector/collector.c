@@ -114,9 +114,9 @@ quiesce(struct mutator *self)
 enum gyre_status
 gyre_collect(struct gyre_heap *heap, enum gyre_generation generation)
 {
-    struct mutator *self = mutator_of(gyre_self);
+    struct mutator *self = mutator_in(heap);
     enum gyre_status status;
-    if (gyre_self == NULL || gyre_self->heap != heap)
+    if (self == NULL)
         return GYRE_ERR_STATE;
     if ((unsigned)generation >= GYRE_GENERATIONS)
         return GYRE_ERR_ARGUMENT;
@@ -168,11 +168,11 @@ note_blocks(struct mutator *self, bool *busy)
 enum gyre_status
 gyre_quiesce(struct gyre_heap *heap)
 {
-    struct mutator *self = mutator_of(gyre_self);
+    struct mutator *self = mutator_in(heap);
     enum gyre_status status;
     bool busy = false;
     unsigned rounds = 0;
-    if (gyre_self == NULL || gyre_self->heap != heap)
+    if (self == NULL)
         return GYRE_ERR_STATE;
     gyre_safepoint_slow(&self->fast);
     do {
@@ -242,7 +242,7 @@ gyre_get_count(struct gyre_heap *heap, uint64_t counts[3])
 {
     struct collector *collector = &heap->collector;
     int64_t net, base;
-    if (gyre_self != NULL && gyre_self->heap == heap) {
+    if (mutator_in(heap) != NULL) {
         gyre_memory_note_births(gyre_self);
         gyre_collector_note_births(mutator_of(gyre_self));
     }
@@ -258,10 +258,9 @@ gyre_get_count(struct gyre_heap *heap, uint64_t counts[3])
 uint64_t
 gyre_garbage_count(struct gyre_heap *heap)
 {
-    struct mutator *self = mutator_of(gyre_self);
+    struct mutator *self = mutator_in(heap);
     uint64_t count;
-    if (gyre_self == NULL || gyre_self->heap != heap ||
-        !gyre_collector_lock(self))
+    if (self == NULL || !gyre_collector_lock(self))
         return 0;
     count = heap->collector.garbage.count;
     gyre_collector_unlock(self);
@@ -271,11 +270,10 @@ gyre_garbage_count(struct gyre_heap *heap)
 struct gyre_object *
 gyre_garbage_pop(struct gyre_heap *heap)
 {
-    struct mutator *self = mutator_of(gyre_self);
+    struct mutator *self = mutator_in(heap);
     struct object_list *garbage = &heap->collector.garbage;
     struct gyre_object *obj = NULL;
-    if (gyre_self == NULL || gyre_self->heap != heap ||
-        !gyre_collector_lock(self))
+    if (self == NULL || !gyre_collector_lock(self))
         return NULL;
     if (garbage->count > 0)
         obj = garbage->items[--garbage->count];

@@ -86,18 +86,6 @@ page_has_age(const struct segment *segment, unsigned index, unsigned age)
     return (page_stamps(page) & (1u << age)) != 0 && has_objects(page);
 }
 
-/* The newest segment. Those behind it in the list stay there while pages are
- * pinned. */
-static struct segment *
-first_segment(struct gyre_heap *heap)
-{
-    struct segment *segment;
-    pthread_mutex_lock(&heap->memory.page_lock);
-    segment = heap->memory.segments;
-    pthread_mutex_unlock(&heap->memory.page_lock);
-    return segment;
-}
-
 /* Only to an age that no object carries: after an abandoned cycle, or where
  * a page is vaguer than it could be, some may. Then births keep their age,
  * and what is born while this cycle is open is told from its candidates by
@@ -106,9 +94,9 @@ static bool
 next_birth_stamp(const struct cycle *cycle, unsigned *next)
 {
     struct gyre_heap *heap = cycle->heap;
-    struct segment *segment = first_segment(heap);
+    struct segment *segment = segment_first(&heap->memory);
     *next = (gyre_load_relaxed(&heap->collector.birth_stamp) + 1) % 3;
-    for (; segment != NULL; segment = segment->next) {
+    for (; segment != NULL; segment = segment_next(segment)) {
         unsigned pages =
             segment->bytes == GYRE_SEGMENT_BYTES ? GYRE_SEGMENT_PAGES : 2;
         for (unsigned i = 1; i < pages; i++)
@@ -151,22 +139,23 @@ give_tables(struct cycle *cycle)
 enum gyre_status
 gyre_phase_open(struct cycle *cycle)
 {
-    struct segment *segment = first_segment(cycle->heap);
+    struct segment *segment;
+    gyre_memory_pin(cycle->heap);
+    cycle->pinned = true;
+    segment = segment_first(&cycle->heap->memory);
     cycle->stamps = stamps_of(cycle->generation);
     cycle->next_age =
         cycle->generation == GYRE_GEN_YOUNG ? STAMP_MIDDLE : STAMP_OLD;
     /* The oldest first, which is the order they were filled in: what a sweep
      * in that order marks lies ahead of it, as a rule. By address it would
      * not: the system maps downwards. */
-    while (segment != NULL && segment->next != NULL)
-        segment = segment->next;
-    for (; segment != NULL; segment = segment->prev)
+    while (segment != NULL && segment_next(segment) != NULL)
+        segment = segment_next(segment);
+    for (; segment != NULL; segment = segment_prev(segment))
         if (!list_pages_of(cycle, segment))
             return GYRE_ERR_NOMEM;
     if (!give_tables(cycle))
         return GYRE_ERR_NOMEM;
-    gyre_memory_pin(cycle->heap);
-    cycle->pinned = true;
     move_birth_stamp(cycle);
     return GYRE_OK;
 }
@@ -256,9 +245,9 @@ choose_stamps(struct cycle *cycle)
 static bool
 list_pages(struct cycle *cycle)
 {
-    struct segment *segment = first_segment(cycle->heap);
+    struct segment *segment = segment_first(&cycle->heap->memory);
     struct cycle_table *segments = &cycle->marks;
-    for (; segment != NULL; segment = segment->next)
+    for (; segment != NULL; segment = segment_next(segment))
         if (!cycle_table_push(cycle, segments, segment))
             return false;
     while (segments->count > 0)

@@ -84,8 +84,9 @@ reclaim_object(struct gyre_thread *self, struct free_batch *batch,
         release_slots(obj, type);
     if (type->traits & TYPE_DEALLOCS)
         type->dealloc(obj);
+    object_check_end(obj, "reclaim");
     /* relaxed: nobody refers to it; a stale reader must find it dead */
-    gyre_store_relaxed((gyre_rc_word *)&obj->rc_local, RC_DEAD_WORD);
+    gyre_store_relaxed((gyre_word *)&obj->rc_local, RC_DEAD_WORD);
     if (page->size_class == PAGE_CLASS_LARGE)
         gyre_memory_free(self, obj);
     else

@@ -6,9 +6,9 @@
 static enum gyre_status
 stop_for_visit(struct gyre_heap *heap)
 {
-    struct mutator *self = mutator_of(gyre_self);
+    struct mutator *self = mutator_in(heap);
     enum gyre_status status;
-    if (gyre_self == NULL || gyre_self->heap != heap)
+    if (self == NULL)
         return GYRE_ERR_STATE;
     if (!gyre_collector_lock(self))
         return GYRE_ERR_STATE;
@@ -61,6 +61,17 @@ gyre_heap_walk(struct gyre_heap *heap, gyre_walk_fn visit, void *arg)
     gyre_memory_each_page(heap,
                           (1u << GYRE_PAGE_CONTAINER) | (1u << GYRE_PAGE_LEAF),
                           walk_page, &walk);
+    resume_after_visit(heap);
+    return GYRE_OK;
+}
+
+enum gyre_status
+gyre_heap_walk_blocks(struct gyre_heap *heap, gyre_block_fn visit, void *arg)
+{
+    enum gyre_status status = stop_for_visit(heap);
+    if (status != GYRE_OK)
+        return status;
+    gyre_memory_each_block(heap, visit, arg);
     resume_after_visit(heap);
     return GYRE_OK;
 }

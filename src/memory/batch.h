@@ -5,13 +5,7 @@
 #ifndef GYRE_SRC_MEMORY_BATCH_H
 #define GYRE_SRC_MEMORY_BATCH_H
 
-#include "memory.h"
-
-struct free_batch {
-    struct page *page;
-    void *first, *last;
-    uint32_t count; /* 0: empty, the others undefined */
-};
+#include "../heap.h"
 
 static inline void
 free_batch_flush(struct gyre_thread *self, struct free_batch *batch)
@@ -29,17 +23,28 @@ free_batch_add(struct gyre_thread *self, struct free_batch *batch,
 {
     if (batch->count > 0 && batch->page != page)
         free_batch_flush(self, batch);
-    /* relaxed: the block is dead; a stray reader needs a defined value */
-    gyre_store_relaxed((uint64_t *)block, (uint64_t)GYRE_LINK_END);
+    guard_gone(page, block);
+    gyre_link_store(self, block, GYRE_LINK_END);
     if (batch->count == 0) {
         batch->page = page;
         batch->first = block;
     } else {
-        gyre_store_relaxed((uint64_t *)batch->last,
-                           (uint64_t)(uintptr_t)block + 1);
+        gyre_link_store(self, batch->last, (uintptr_t)block + 1);
     }
     batch->last = block;
     batch->count++;
+}
+
+/* The thread's frees into a page of another's, from the second in a row on,
+ * are gathered, so many at most, until the thread does anything else of
+ * note: then call this. */
+#define PENDING_MOST 64u
+
+static inline void
+memory_pending_flush(struct gyre_thread *self)
+{
+    if (mutator_of(self)->memory.pending.page != NULL)
+        gyre_memory_pending_push(self);
 }
 
 /* Any dead block: at once where that is cheap or has to be, else by batch. */

@@ -5,7 +5,9 @@
 #include "../../threads/yield.h"
 #include "../fault.h"
 #include "../heap.h"
+#include "batch.h"
 #include "cache.h"
+#include "refill.h"
 #include "large.h"
 #include "page.h"
 #include "retire.h"
@@ -18,14 +20,12 @@ chain_free(struct gyre_thread *self, struct page *page,
     /* relaxed: only this thread makes itself the owner or no longer so */
     struct gyre_thread *owner = gyre_load_relaxed(&page->fast.owner);
     if (owner == self) {
-        /* relaxed: the blocks are dead; a stray reader needs a value */
-        gyre_store_relaxed((uint64_t *)chain.last, (uint64_t)page->fast.free);
+        gyre_link_store(self, chain.last, page->fast.free);
         page->fast.free = (uintptr_t)chain.first + 1;
-        page->fast.used -= chain.count;
-        if (page->fast.used == 0)
-            gyre_memory_page_emptied(self, page);
+        page->frees_due += chain.count;
+        gyre_memory_page_look(self, page);
     } else if (owner == owner_closed(self)) {
-        gyre_cache_free_closed(self, page, chain);
+        gyre_refill_free_closed(self, page, chain);
     } else {
         gyre_remote_push(self, page, chain);
     }
@@ -39,15 +39,56 @@ gyre_memory_free_chain(struct gyre_thread *self, struct page *page, void *first,
     chain_free(self, page, chain);
 }
 
+void
+gyre_memory_pending_push(struct gyre_thread *self)
+{
+    struct free_batch *pending = &mutator_of(self)->memory.pending;
+    struct free_batch batch = *pending;
+    /* first, as what follows may come here again */
+    pending->page = NULL;
+    pending->count = 0;
+    free_batch_flush(self, &batch);
+}
+
+/* A block of a small class that is not the thread's own, or in limbo times
+ * may be. */
+static void
+small_free(struct gyre_thread *self, struct page *page, void *block)
+{
+    struct free_batch *pending = &mutator_of(self)->memory.pending;
+    struct block_chain chain = {block, block, 1};
+    /* relaxed: as in chain_free() */
+    struct gyre_thread *owner =
+        owner_plain(gyre_load_relaxed(&page->fast.owner));
+    if (owner == self) {
+        chain_free(self, page, chain);
+    } else if (pending->page != page) {
+        memory_pending_flush(self);
+        chain_free(self, page, chain);
+        pending->page = page;
+    } else {
+        gyre_link_store(self, block,
+                        pending->count > 0 ? (uintptr_t)pending->first + 1
+                                           : GYRE_LINK_END);
+        if (pending->count == 0)
+            pending->last = block;
+        pending->first = block;
+        if (++pending->count < PENDING_MOST)
+            return;
+        gyre_memory_pending_push(self);
+        pending->page = page;
+    }
+}
+
 static void
 block_free(struct gyre_thread *self, void *block)
 {
     struct page *page = page_of(block);
-    struct block_chain chain = {block, block, 1};
+    guard_gone(page, block);
     if (page->size_class == PAGE_CLASS_LARGE)
         gyre_large_free(self, page);
     else
-        chain_free(self, page, chain);
+        small_free(self, page, block);
 }
 
 /* Whether the dead object in `block` is of an age that waits. */
@@ -90,8 +131,8 @@ gyre_memory_free(struct gyre_thread *self, void *block)
             block_free(self, block);
             return;
         }
-        /* relaxed: makes it no object to any reader; the body stays */
-        gyre_store_relaxed((uint64_t *)block, (uint64_t)thread->limbo);
+        /* It is no object to any reader any more; the body stays. */
+        gyre_link_store(self, block, thread->limbo);
         thread->limbo = (uintptr_t)block + 1;
         thread->limbo_blocks++;
         gyre_limbo_note(self, page_of(block)->fast.block_size);
@@ -105,8 +146,7 @@ free_list(struct gyre_thread *self, uintptr_t link)
 {
     while (link != GYRE_LINK_END) {
         void *block = (void *)(link - 1);
-        /* relaxed: linked by this thread, or taken under the page lock */
-        link = (uintptr_t)gyre_load_relaxed((uint64_t *)block);
+        link = link_load_any(block);
         block_free(self, block);
     }
 }
@@ -131,6 +171,7 @@ gyre_memory_limbo(struct gyre_thread *self, uint32_t stamps)
     self->frees_to = stamps != 0 ? GYRE_FREES_NOWHERE : self;
     if (stamps == 0)
         limbo_flush(self);
+    memory_pending_flush(self);
 }
 
 void
@@ -139,8 +180,12 @@ gyre_memory_limbo_follow(struct gyre_thread *self)
     /* acquire; pairs: gyre_memory_limbo_end(). What waited is reused only
      * after the collector has read it for the last time. */
     uint32_t stamps = gyre_load_acquire(&self->heap->memory.limbo_stamps);
-    if (stamps != mutator_of(self)->memory.limbo_stamps)
+    struct memory_thread *thread = &mutator_of(self)->memory;
+    memory_pending_flush(self);
+    if (stamps != thread->limbo_stamps)
         gyre_memory_limbo(self, stamps);
+    if (cache_is_behind(&self->heap->memory, thread))
+        gyre_cache_catch_up(self);
 }
 
 /* ---- a cycle's limbo, and who leaves meanwhile ---- */
@@ -161,11 +206,11 @@ leave_lists(struct memory_heap *memory, struct memory_thread *thread)
     uintptr_t link = thread->limbo;
     struct limbo_chunk **end = &thread->retired;
     if (link != GYRE_LINK_END) {
-        uint64_t *last = (uint64_t *)(link - 1);
-        /* relaxed, all: the lists are the thread's own */
-        while (gyre_load_relaxed(last) != GYRE_LINK_END)
-            last = (uint64_t *)(gyre_load_relaxed(last) - 1);
-        gyre_store_relaxed(last, (uint64_t)memory->limbo_left);
+        void *last = (void *)(link - 1);
+        uintptr_t next;
+        while ((next = link_load_any(last)) != GYRE_LINK_END)
+            last = (void *)(next - 1);
+        link_store(last, memory->limbo_left);
         memory->limbo_left = link;
         thread->limbo = GYRE_LINK_END;
     }
@@ -211,4 +256,5 @@ gyre_memory_limbo_end(struct gyre_thread *self)
     gyre_memory_limbo(self, 0);
     free_list(self, left);
     gyre_retired_free_list(self, retired);
+    memory_pending_flush(self);
 }

@@ -14,6 +14,9 @@
 #include <gyre/alloc.h>
 #include <gyre/statistics.h>
 
+#include "guard.h"
+#include "scavenger.h"
+
 struct gyre_heap;
 struct segment;
 
@@ -21,6 +24,8 @@ enum page_state {
     PAGE_FREE,      /* no blocks; in a segment's free set or a cache */
     PAGE_CURRENT,   /* a thread allocates from it */
     PAGE_AVAILABLE, /* in its owner's list of pages with free blocks */
+    PAGE_SPARSE,    /* in its owner's list of pages that have too few of them,
+                     * but that the owner frees into */
     PAGE_FULL,      /* closed; in its owner's full list, or the heap's list of
                      * abandoned full pages; remote frees bring it back */
     PAGE_RETURNED,  /* closed; full once, in its owner's returned list */
@@ -54,6 +59,13 @@ struct page {
     /* atomic: 1 when an object here has QUEUED without an entry in any queue
      * (no memory for one) */
     uint8_t lost_queue;
+    /* owner only, current pages: 1 when counted among what the thread keeps,
+     * though some blocks may be in use; 1 when found empty last */
+    uint8_t counted, known_empty;
+    /* owner only: the thread's own frees brought it back when it was full
+     * last, so that it stays open when it is so again */
+    uint8_t own_freed;
+    uint8_t guarded; /* its last system page can't be touched; the holder's */
 
     /* const while the page is formatted */
     unsigned char *blocks __attribute__((aligned(64))); /* the first block */
@@ -67,6 +79,12 @@ struct page {
     uint32_t fresh;      /* blocks from this one on were never used or linked;
                           * atomic */
     uint32_t noted_used; /* live blocks when births were last counted */
+    uint32_t noted_allocated; /* and blocks handed out by then */
+    /* own frees and remote ones taken, when fast.frees_left comes to 0 */
+    uint32_t frees_due;
+    /* bit i: the span's system page i was given back while the page had blocks
+     * in use; blocks that touch one are free, and on no list .mem.trim */
+    uint64_t purged;
     /* list of its state; FULL, RETURNED, ABANDONED, RETIRING: under the
      * heap's page lock */
     struct page *next, *prev;
@@ -79,13 +97,19 @@ GYRE_STATIC_ASSERT(sizeof(struct page) <= GYRE_PAGE_RECORD_BYTES,
 /* Head of a segment, or of the mapping of a block over 2 MiB. */
 struct segment {
     struct gyre_heap *heap; /* const */
-    struct segment *next;   /* under the page lock; walks in a stop too */
-    struct segment *prev;
-    struct segment *next_roomy; /* with free pages; page lock */
-    struct segment *prev_roomy;
-    size_t bytes;         /* mapped; GYRE_SEGMENT_BYTES unless alone */
-    uint64_t free_pages;  /* bit i: page i is PAGE_FREE; page lock */
+    /* of all; atomic, written under the page lock: see segment_next() */
+    struct segment *next, *prev;
+    size_t bytes; /* mapped; GYRE_SEGMENT_BYTES or more if alone */
+    /* under the page lock */
+    struct segment *next_roomy, *prev_roomy; /* with free pages */
+    struct segment *next_idle, *prev_idle;   /* with something to return */
+    uint64_t free_pages;  /* bit i: page i is PAGE_FREE */
     uint64_t dirty_pages; /* bit i: page i was written since mapped or purged */
+    uint64_t aged_pages;  /* returnable when they were last looked at */
+    uint64_t look;        /* number of the last look */
+    uint64_t link_secret; /* the heap's; const */
+    uint8_t node;         /* of memory; const */
+    uint8_t huge;         /* 1: huge pages were asked for */
     /* Stamps (bit = age in word 0) that objects of page i may carry, compact
      * so that young pages are found without reading the records of old ones.
      * Container pages only; 0 in free ones. Atomic: set by owners, cleared by
@@ -147,14 +171,95 @@ page_stamps_keep(const struct page *page, uint32_t stamps)
                                (uint8_t)stamps);
 }
 
+/* No object of the page is of any age any more. Nothing is written where
+ * nothing changes, as in most pages that come and go. */
+static inline void
+page_stamps_clear(const struct page *page)
+{
+    if (page_stamps(page) != 0)
+        page_stamps_set(page, 0);
+}
+
+/* Walks over all segments: under the page lock, or in a stop while pinned,
+ * when none is taken away, though threads that no stop waits for may add
+ * some. */
+#define segment_first(memory)                                               \
+    /* acquire; pairs: gyre_segment_link(). What is listed is made. */           \
+    gyre_load_acquire(&(memory)->segments)
+#define segment_next(segment)                                               \
+    /* relaxed: const while it is listed, but for unlinking */              \
+    gyre_load_relaxed(&(segment)->next)
+#define segment_prev(segment)                                               \
+    /* acquire; pairs: gyre_segment_link(). As in segment_first(). */            \
+    gyre_load_acquire(&(segment)->prev)
+
 /* `current` of a thread that has no page of that index. Never written. */
 extern const struct gyre_page gyre_page_none;
+
+/* The links of free blocks, as gyre_link_store() and gyre_link_load() have
+ * them, for whoever has no thread's record at hand. */
+static inline void
+link_store(void *block, uintptr_t link)
+{
+    uint64_t mask = gyre_link_mask(segment_of(block)->link_secret, block);
+    /* relaxed: the block is dead; a stray reader needs a defined value */
+    gyre_store_relaxed((gyre_word *)block, (uint64_t)link ^ mask);
+}
+
+/* Wherever it leads: limbo has links from page to page. */
+static inline uintptr_t
+link_load_any(const void *block)
+{
+    uint64_t mask = gyre_link_mask(segment_of(block)->link_secret, block);
+    /* relaxed: whoever follows links owns the blocks, or stopped the owner */
+    return (uintptr_t)(gyre_load_relaxed((const gyre_word *)block) ^ mask);
+}
+
+static inline uintptr_t
+link_load(const void *block)
+{
+    uintptr_t link = link_load_any(block);
+    if (GYRE_HARDENED && GYRE_UNLIKELY(link != GYRE_LINK_END &&
+                                       segment_of((void *)link) !=
+                                           segment_of(block)))
+        gyre_link_broken(block);
+    return link;
+}
 
 /* The page record that answers for `block`, the start of any block. */
 static inline struct page *
 page_of(const void *block)
 {
     return ((struct page *)gyre_page_record(block))->head;
+}
+
+/* Blocks taken back so far, modulo 2^32. */
+static inline uint32_t
+page_freed(const struct page *page)
+{
+    return page->frees_due - page->fast.frees_left;
+}
+
+/* Blocks handed out, those not counted that others freed and the owner has
+ * not taken yet. */
+static inline uint32_t
+page_used(const struct page *page)
+{
+    return page->fast.allocated - page_freed(page);
+}
+
+/* Have the inlined free ask for a look at the page after `frees` more: as
+ * many as it takes at least to empty it, or more where a page that was empty
+ * for a while does no harm. Never 0. Owner only. */
+static inline void
+page_look_after(struct page *page, uint32_t frees)
+{
+    /* The inlined free then leaves each block to gyre_mem_free(), which looks
+     * at it, whatever its program was compiled with. .mem.guard */
+    if (MEMORY_GUARD && page->kind == GYRE_PAGE_RAW)
+        frees = 1;
+    page->frees_due = page_freed(page) + frees;
+    page->fast.frees_left = frees;
 }
 
 /* Number of the block that starts at `block`, by multiplication: exact for
@@ -168,13 +273,26 @@ page_block_index(const struct page *page, const void *block)
     return (uint32_t)((granule * page->reciprocal) >> 31);
 }
 
+/* Segments of one memory node. Under the page lock. */
+struct segment_lists {
+    struct segment *roomy; /* those with free pages */
+    /* those with something to return, the longest idle first */
+    struct segment *idle, *idle_last;
+};
+#define MEMORY_NODES 8u
+/* `node` of mappings alone, whose lists hold those that were freed. */
+#define MEMORY_SPARES MEMORY_NODES
+
 /* A heap's memory; embedded in struct gyre_heap. */
 struct memory_heap {
     pthread_mutex_t page_lock; /* innermost lock: nothing is taken under it */
-    /* under page_lock */
+    /* under page_lock; `segments` atomic: see segment_first() */
     struct segment *segments; /* all, large mappings included */
-    struct segment *roomy;    /* those with free pages */
-    uint64_t free_segments;   /* those with nothing but free pages */
+    struct segment_lists nodes[MEMORY_NODES + 1];
+    uint64_t idle_segments; /* with something to return */
+    uint64_t free_segments; /* those with nothing but free pages */
+    char *arena, *arena_end; /* address space for segments to come */
+    struct scavenger scavenger;
     struct page *abandoned[GYRE_ALLOC_INDEXES]; /* heads read atomically as a
                                                  * hint without the lock */
     struct page *abandoned_full;
@@ -182,15 +300,22 @@ struct memory_heap {
     /* written under page_lock, read by any thread, atomic */
     uint64_t retiring_pages; /* of `retiring`, a large block's all counted */
     uint64_t cached_pages;   /* free pages whose memory is kept */
+    uint64_t spare_bytes;    /* of mappings alone that were freed and kept */
     uint64_t pinned;         /* > 0: no page is reformatted or unmapped;
                               * what empties waits in `retiring` */
+    uint64_t link_secret; /* const: see gyre_link_mask() */
     /* any thread, atomic */
     uint64_t mapped, mapped_peak; /* bytes */
     uint64_t pages_in_use;        /* not free; thread caches' not either */
-    uint64_t thread_cached_pages;
-    uint64_t adopted, refills;
-    uint64_t blocks[GYRE_PAGE_KINDS]; /* in use, as far as noted */
+    uint64_t adopted;
+    uint64_t returned; /* bytes given back to the system so far */
+    /* raised when threads are asked for something: to look at the limits of
+     * their caches, or, with `trims`, to trim their pages */
+    uint32_t epoch, trims;
     int64_t container_net_gone;       /* container_net of threads that left */
+    /* raw threads were cut off by a fork: one may have been changing a
+     * block's trailer .mem.guard; const once other threads run */
+    bool torn;
     /* ages whose dead wait in limbo; 0: no cycle. The collector's to set,
      * cleared under the page lock; a thread that attaches takes it over,
      * others by gyre_memory_limbo_follow(). Atomic. */
@@ -210,14 +335,46 @@ struct limbo_chunk {
     void *blocks[LIMBO_CHUNK_BLOCKS];
 };
 
+/* What happened to the blocks of one class, as far as noted. `pages` may be
+ * taken by one thread and given back by another, so that it is a count in
+ * the sum over all threads only. */
+struct class_counts {
+    uint64_t allocations, frees, refills, remote_frees, pages;
+};
+/* A thread's own counters: written by the owner, or in a stop; read by any
+ * thread, atomic. Never set back: the record's next thread goes on. */
+struct memory_counts {
+    /* by index; large blocks of each kind behind them */
+    struct class_counts of[GYRE_ALLOC_INDEXES + GYRE_PAGE_KINDS];
+    uint64_t exchanges; /* of current pages */
+    /* empty pages, spans count as one, known empty current ones included;
+     * all of them in pages of 64 KiB, and the blocks that fit in them */
+    uint32_t cached_of[GYRE_ALLOC_INDEXES];
+    uint64_t cached_pages, cached_blocks;
+    uint64_t listed_pages; /* of these, in lists */
+};
+
+/* Blocks of one page that are to be freed together; see batch.h. */
+struct free_batch {
+    struct page *page;
+    void *first, *last;
+    uint32_t count; /* 0: empty, `first` and `last` undefined */
+};
+
 /* A thread's memory; embedded in its record. Owner only, but for `returned`
  * and `full`, which are under the page lock. */
 struct memory_thread {
     struct page *available[GYRE_ALLOC_INDEXES];
+    struct page *sparse[GYRE_ALLOC_INDEXES];
+    /* the page of `sparse` to look at next; NULL: the first of the list */
+    struct page *sparse_next[GYRE_ALLOC_INDEXES];
+    uint32_t sweep; /* index whose sparse pages are looked at next */
     struct page *empty[GYRE_ALLOC_INDEXES]; /* the thread's cache of empty
                                              * pages, formatted still */
-    uint32_t empty_of[GYRE_ALLOC_INDEXES];  /* and how many */
-    uint64_t empty_pages;  /* of all of them, in pages of 64 KiB */
+    /* What counts against the limits: empty pages and the counted ones. */
+    uint32_t kept_of[GYRE_ALLOC_INDEXES];
+    uint64_t kept_pages, kept_blocks;
+    uint32_t epoch, trims; /* the heap's when it last did as asked */
     struct page *full;     /* all kinds */
     struct page *returned; /* full pages that others freed into */
     uint32_t has_returned; /* atomic hint for `returned` */
@@ -226,8 +383,16 @@ struct memory_thread {
     struct limbo_chunk *retired; /* retired raw blocks */
     uint64_t limbo_blocks;       /* of both */
     uint64_t limbo_unnoted;      /* bytes, not in the heap's count yet */
+    /* The thread's latest frees into a page of another's; with no blocks, the
+     * page that the last of them went to. */
+    struct free_batch pending;
     /* atomic: births less deaths in container pages, as far as noted */
     int64_t container_net;
+#if MEMORY_GUARD
+    /* instead of `current` of the public record, where GUARD_HIDES() */
+    struct gyre_page *hidden[GYRE_ALLOC_INDEXES];
+#endif
+    struct memory_counts counts;
 };
 
 enum gyre_status gyre_memory_heap_init(struct gyre_heap *heap);
@@ -257,8 +422,12 @@ void gyre_memory_free(struct gyre_thread *self, void *block);
  * list: one push. Never into limbo. */
 void gyre_memory_free_chain(struct gyre_thread *self, struct page *page,
                             void *first, void *last, uint32_t count);
-/* The page's last block was freed by its owner. */
-void gyre_memory_page_emptied(struct gyre_thread *self, struct page *page);
+/* Push what the thread gathered of frees into others' pages. The owner, or in
+ * a stop. */
+void gyre_memory_pending_push(struct gyre_thread *self);
+/* frees_left came to 0, or should be set anew: the page may be empty. The
+ * owner of an open page. */
+void gyre_memory_page_look(struct gyre_thread *self, struct page *page);
 
 /* One block of a small class: the inlined common case. */
 static inline void *
@@ -266,11 +435,10 @@ memory_block_alloc(struct gyre_thread *self, uint32_t index)
 {
     struct gyre_page *page = self->current[index];
     uintptr_t link = page->free;
-    if (GYRE_UNLIKELY(link == GYRE_LINK_END))
+    if (GUARD_HIDES(index) || GYRE_UNLIKELY(link == GYRE_LINK_END))
         return gyre_memory_alloc(self, index);
-    /* relaxed: the block is ours; a stray reader needs a defined value */
-    page->free = (uintptr_t)gyre_load_relaxed((uint64_t *)(link - 1));
-    page->used++;
+    page->free = gyre_link_load(self, (void *)(link - 1));
+    page->allocated++;
     return (void *)(link - 1);
 }
 
@@ -283,11 +451,11 @@ memory_block_free(struct gyre_thread *self, void *block)
      * frees_to is GYRE_FREES_NOWHERE in limbo, and large and interior pages
      * have no owner, so one compare sends all but the plain case away. */
     if (GYRE_LIKELY(gyre_load_relaxed(&page->owner) == self->frees_to)) {
-        /* relaxed: the block is dead; a stray reader needs a defined value */
-        gyre_store_relaxed((uint64_t *)block, (uint64_t)page->free);
+        guard_gone((struct page *)page, block);
+        gyre_link_store(self, block, page->free);
         page->free = (uintptr_t)block + 1;
-        if (GYRE_UNLIKELY(--page->used == 0))
-            gyre_memory_page_emptied(self, (struct page *)page);
+        if (GYRE_UNLIKELY(--page->frees_left == 0))
+            gyre_memory_page_look(self, (struct page *)page);
     } else {
         gyre_memory_free(self, block);
     }
@@ -307,8 +475,8 @@ memory_note_stale_readers(const void *block)
 /* Limbo on (stamps != 0) or off for one thread; off frees what waited. In a
  * stop, or by the owner. The heap's limbo_stamps is the caller's. */
 void gyre_memory_limbo(struct gyre_thread *self, uint32_t stamps);
-/* Do as the heap's limbo_stamps says. The owner at a safepoint, or under its
- * claim. */
+/* Do as the heap's limbo_stamps says, and what else the heap asks of its
+ * threads. The owner at a safepoint, or under its claim. */
 void gyre_memory_limbo_follow(struct gyre_thread *self);
 /* A cycle begins: what dies with these ages from now on waits, in each thread
  * once it follows. */
@@ -316,6 +484,8 @@ void gyre_memory_limbo_begin(struct gyre_heap *heap, uint32_t stamps);
 /* A cycle has read what waits for the last time: threads are to follow, and
  * what those left who went away is freed. */
 void gyre_memory_limbo_end(struct gyre_thread *self);
+/* An option of memory was changed. Any thread. */
+void gyre_memory_options_changed(struct gyre_heap *heap);
 
 /* Between these no page is reformatted, and no segment or large block is
  * unmapped: a collection is open. Nests. */
@@ -345,6 +515,12 @@ void gyre_memory_birth_stamp(struct gyre_thread *self, unsigned stamp);
 void gyre_memory_each_page(struct gyre_heap *heap, uint32_t kinds,
                            void (*visit)(struct page *page, void *arg),
                            void *arg);
+/* Visit every block in use until `visit` returns nonzero. Stop, by an attached
+ * thread, with no collection open. */
+void gyre_memory_each_block(struct gyre_heap *heap,
+                            int (*visit)(enum gyre_page_kind kind, void *block,
+                                         size_t size, void *arg),
+                            void *arg);
 /* Live blocks of a page: `used` less what waits on the remote list. In a
  * stop; the owner, or under the page lock, as of now. */
 uint32_t gyre_memory_page_live(const struct page *page);
@@ -356,6 +532,10 @@ void gyre_memory_statistics(struct gyre_heap *heap,
                             struct gyre_statistics *out);
 /* Every invariant of segments, pages and lists; fatal when broken. Stop. */
 void gyre_memory_check(struct gyre_heap *heap);
+
+/* In a forked child, before anything else uses its memory: leave the pages of
+ * raw threads that are gone to others. */
+void gyre_memory_bury_raw(struct gyre_heap *heap);
 
 /* Remember why this thread's allocation failed, for gyre_last_status(). */
 void gyre_set_last_status(enum gyre_status status);

@@ -1,6 +1,7 @@
 /* Memory from the system: mapped, counted against the hard limit, given
  * back. No other file calls the system for memory. Any thread; no lock.
  * Design: docs/design/memory.md .mem.limit */
+#define _GNU_SOURCE 1 /* mremap */
 #include "os.h"
 
 #include <sys/mman.h>
@@ -60,12 +61,12 @@ failure_is_due(void)
 }
 
 static void *
-map(size_t bytes)
+map(size_t bytes, int protection)
 {
     void *address;
     if (GYRE_UNLIKELY(failure_is_due()))
         return NULL;
-    address = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+    address = mmap(NULL, bytes, protection,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return address == MAP_FAILED ? NULL : address;
 }
@@ -78,13 +79,13 @@ is_aligned(const void *address)
 
 /* Map so much that an aligned part is in it, and unmap the rest. */
 static void *
-map_and_trim(size_t bytes)
+map_and_trim(size_t bytes, int protection)
 {
     size_t slack = GYRE_SEGMENT_BYTES - OS_PAGE_BYTES;
     char *address, *aligned;
     if (bytes > SIZE_MAX - slack)
         return NULL;
-    address = map(bytes + slack);
+    address = map(bytes + slack, protection);
     if (address == NULL)
         return NULL;
     aligned = (char *)(((uintptr_t)address + slack) &
@@ -96,19 +97,25 @@ map_and_trim(size_t bytes)
     return aligned;
 }
 
+static void *
+map_aligned(size_t bytes, int protection)
+{
+    /* The system places mappings side by side, so that the next to an
+     * aligned one is aligned as a rule. */
+    void *address = map(bytes, protection);
+    if (address == NULL || is_aligned(address))
+        return address;
+    munmap(address, bytes);
+    return map_and_trim(bytes, protection);
+}
+
 void *
 gyre_os_map_aligned(struct gyre_heap *heap, size_t bytes)
 {
     void *address;
     if (!mapped_raise(heap, bytes))
         return NULL;
-    /* The system places mappings side by side, so that the next to an
-     * aligned one is aligned as a rule. */
-    address = map(bytes);
-    if (address != NULL && !is_aligned(address)) {
-        munmap(address, bytes);
-        address = map_and_trim(bytes);
-    }
+    address = map_aligned(bytes, PROT_READ | PROT_WRITE);
     if (address == NULL)
         mapped_lower(heap, bytes);
     return address;
@@ -120,7 +127,7 @@ gyre_os_map(struct gyre_heap *heap, size_t bytes)
     void *address;
     if (!mapped_raise(heap, bytes))
         return NULL;
-    address = map(bytes);
+    address = map(bytes, PROT_READ | PROT_WRITE);
     if (address == NULL)
         mapped_lower(heap, bytes);
     return address;
@@ -129,18 +136,100 @@ gyre_os_map(struct gyre_heap *heap, size_t bytes)
 void
 gyre_os_unmap(struct gyre_heap *heap, void *address, size_t bytes)
 {
-    memory_unpoison(address, bytes);
+    memory_forget(address, bytes);
     /* Fails only when unmapping splits a mapping and the process has too
      * many: then the memory stays, unused. Its content is given back. */
     if (munmap(address, bytes) != 0)
-        gyre_os_purge(address, bytes);
+        (void)gyre_os_purge(address, bytes);
     mapped_lower(heap, bytes);
 }
 
 void
+gyre_os_unmap_used(struct gyre_heap *heap, void *address, size_t bytes)
+{
+    if (!GYRE_VALGRIND) {
+        gyre_os_unmap(heap, address, bytes);
+        return;
+    }
+    gyre_os_purge(address, bytes);
+    (void)mprotect(address, bytes, PROT_NONE);
+    mapped_lower(heap, bytes);
+}
+
+void *
+gyre_os_reserve(size_t bytes)
+{
+    return map_aligned(bytes, PROT_NONE);
+}
+
+void *
+gyre_os_map_uncounted(size_t bytes)
+{
+    return map(bytes, PROT_READ | PROT_WRITE);
+}
+
+bool
+gyre_os_commit(struct gyre_heap *heap, void *address, size_t bytes)
+{
+    if (!mapped_raise(heap, bytes))
+        return false;
+    if (!failure_is_due() &&
+        mprotect(address, bytes, PROT_READ | PROT_WRITE) == 0)
+        return true;
+    mapped_lower(heap, bytes);
+    return false;
+}
+
+void
+gyre_os_release(void *address, size_t bytes)
+{
+    munmap(address, bytes);
+}
+
+bool
+gyre_os_resize(struct gyre_heap *heap, void *address, size_t bytes,
+               size_t new_bytes)
+{
+    if (new_bytes > bytes && !mapped_raise(heap, new_bytes - bytes))
+        return false;
+    if (!(new_bytes > bytes && failure_is_due()) &&
+        mremap(address, bytes, new_bytes, 0) != MAP_FAILED) {
+        if (new_bytes < bytes) {
+            memory_forget((char *)address + new_bytes, bytes - new_bytes);
+            mapped_lower(heap, bytes - new_bytes);
+        }
+        return true;
+    }
+    if (new_bytes > bytes)
+        mapped_lower(heap, new_bytes - bytes);
+    return false;
+}
+
+void *
+gyre_os_move(struct gyre_heap *heap, void *address, size_t bytes,
+             size_t new_bytes)
+{
+    /* What is moved is not there twice, so only the difference is counted. */
+    void *place;
+    if (!mapped_raise(heap, new_bytes - bytes))
+        return NULL;
+    place = map_aligned(new_bytes, PROT_NONE);
+    if (place != NULL) {
+        if (mremap(address, bytes, new_bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
+                   place) == place) {
+            memory_forget(address, bytes);
+            return place;
+        }
+        munmap(place, new_bytes);
+    }
+    mapped_lower(heap, new_bytes - bytes);
+    return NULL;
+}
+
+bool
 gyre_os_purge(void *address, size_t bytes)
 {
-    madvise(address, bytes, MADV_DONTNEED);
+    return madvise(address, bytes, MADV_DONTNEED) == 0;
 }
 
 void
@@ -152,4 +241,22 @@ gyre_os_prefer_huge(void *address, size_t bytes)
     (void)address;
     (void)bytes;
 #endif
+}
+
+void
+gyre_os_avoid_huge(void *address, size_t bytes)
+{
+#ifdef MADV_NOHUGEPAGE
+    madvise(address, bytes, MADV_NOHUGEPAGE);
+#else
+    (void)address;
+    (void)bytes;
+#endif
+}
+
+bool
+gyre_os_protect(void *address, size_t bytes, bool usable)
+{
+    return mprotect(address, bytes, usable ? PROT_READ | PROT_WRITE
+                                           : PROT_NONE) == 0;
 }

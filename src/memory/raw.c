@@ -2,8 +2,8 @@
  * Design: docs/design/memory.md .mem.raw .mem.retire */
 #include "../heap.h"
 #include "cache.h"
+#include "large.h"
 #include "page.h"
-#include "poison.h"
 #include "retire.h"
 
 static GYRE_THREAD_LOCAL enum gyre_status last_status;
@@ -34,16 +34,17 @@ block_bytes(const void *block)
 {
     const struct page *page = page_of(block);
     if (page->size_class == PAGE_CLASS_LARGE)
-        return gyre_segment_span_bytes(page);
+        return gyre_large_bytes(page);
     return page->fast.block_size;
 }
 
-static void
-check_raw(const void *block, const char *function)
+/* A block is handed out for `size` bytes; NULL stays so. */
+GYRE_INLINE void *
+taken(void *block, size_t size, bool zeroed, const char *function)
 {
-    if (GYRE_CHECKING)
-        GYRE_CHECK(page_of(block)->kind == GYRE_PAGE_RAW,
-                   "%s: %p is no raw block", function, block);
+    if (MEMORY_GUARD && block != NULL)
+        gyre_guard_raw_taken(block, size, zeroed, function);
+    return block;
 }
 
 static void *
@@ -56,21 +57,84 @@ large_alloc(struct gyre_thread *self, size_t size, bool *zeroed)
 GYRE_INLINE void *
 small_alloc(struct gyre_thread *self, size_t size)
 {
-    uint32_t index = gyre_alloc_index(GYRE_PAGE_RAW, gyre_size_class(size));
-    void *block = memory_block_alloc(self, index);
-    if (MEMORY_POISON && block != NULL)
-        memory_unpoison(block, self->current[index]->block_size);
-    return block;
+    return memory_block_alloc(
+        self, gyre_alloc_index(GYRE_PAGE_RAW, gyre_size_class(size)));
 }
 
 void *
 gyre_mem_alloc(size_t size)
 {
     struct gyre_thread *self = self_checked("gyre_mem_alloc");
+    size_t room = guard_raw_room(size);
     bool zeroed;
-    if (GYRE_UNLIKELY(size > GYRE_SMALL_MAX))
-        return large_alloc(self, size, &zeroed);
-    return small_alloc(self, size);
+    if (GYRE_UNLIKELY(room > GYRE_SMALL_MAX))
+        return taken(large_alloc(self, room, &zeroed), size, false,
+                     "gyre_mem_alloc");
+    return taken(small_alloc(self, room), size, false, "gyre_mem_alloc");
+}
+
+/* ---- aligned ---- */
+
+/* The least class of at least `size` bytes whose blocks all begin at a
+ * multiple of `alignment`, as their pages do. Both at most GYRE_SMALL_MAX. */
+static size_t
+aligned_class_bytes(size_t alignment, size_t size)
+{
+    uint32_t class = gyre_size_class(size > alignment ? size : alignment);
+    while (gyre_class_bytes(class) % alignment != 0)
+        class ++;
+    return gyre_class_bytes(class);
+}
+
+void *
+gyre_mem_alloc_aligned(size_t alignment, size_t size)
+{
+    static const char function[] = "gyre_mem_alloc_aligned";
+    struct gyre_thread *self = self_checked(function);
+    size_t room = guard_raw_room(size);
+    bool zeroed;
+    if (alignment == 0 || (alignment & (alignment - 1)) != 0 ||
+        alignment > LARGE_ALIGNMENT_MAX) {
+        gyre_set_last_status(GYRE_ERR_ARGUMENT);
+        return NULL;
+    }
+    if (room > GYRE_SMALL_MAX || alignment > GYRE_SMALL_MAX)
+        return taken(gyre_large_alloc_aligned(self, GYRE_PAGE_RAW, room,
+                                              alignment, &zeroed),
+                     size, false, function);
+    return taken(small_alloc(self, aligned_class_bytes(alignment, room)), size,
+                 false, function);
+}
+
+/* ---- zeroed ---- */
+
+/* Blocks of so many bytes are first linked one at a time. */
+#define FRESH_BLOCK_LEAST 4096u
+
+/* A small block, and whether it was never used since its memory came from the
+ * system: all of it but the link is zero then. */
+static void *
+small_alloc_zeroed(struct gyre_thread *self, size_t size, bool *zeroed)
+{
+    uint32_t index = gyre_alloc_index(GYRE_PAGE_RAW, gyre_size_class(size));
+    const struct gyre_page *before = self->current[index];
+    bool none = page_is_none(before);
+    uint32_t fresh = none ? 0 : ((const struct page *)before)->fresh;
+    void *block = small_alloc(self, size);
+    const struct page *page;
+    *zeroed = false;
+    /* With guards, no memory that was linked is zero. */
+    if (block == NULL || size < FRESH_BLOCK_LEAST || MEMORY_GUARD)
+        return block;
+    page = page_of(block);
+    if (page->reused || page_block_index(page, block) + 1 != page->fresh)
+        return block;
+    /* The last one linked: of the page that was current, just now if any; of
+     * another when each that was linked was handed out once. */
+    *zeroed = !none && &page->fast == before
+                  ? page->fresh == fresh + 1
+                  : page->fast.allocated == page->fresh;
+    return block;
 }
 
 void *
@@ -78,16 +142,18 @@ gyre_mem_calloc(size_t count, size_t size)
 {
     struct gyre_thread *self = self_checked("gyre_mem_calloc");
     bool zeroed = false;
-    size_t bytes;
+    size_t bytes, room;
     void *block;
     if (__builtin_mul_overflow(count, size, &bytes)) {
         gyre_set_last_status(GYRE_ERR_ARGUMENT);
         return NULL;
     }
-    if (bytes > GYRE_SMALL_MAX)
-        block = large_alloc(self, bytes, &zeroed);
+    room = guard_raw_room(bytes);
+    if (room > GYRE_SMALL_MAX)
+        block = large_alloc(self, room, &zeroed);
     else
-        block = small_alloc(self, bytes);
+        block = small_alloc_zeroed(self, room, &zeroed);
+    block = taken(block, bytes, zeroed, "gyre_mem_calloc");
     if (block == NULL)
         return NULL;
     if (zeroed)
@@ -97,26 +163,46 @@ gyre_mem_calloc(size_t count, size_t size)
     return block;
 }
 
-/* Whether a block of `have` bytes serves `size` without waste. */
+/* ---- resized ---- */
+
+/* Whether a block of `have` bytes serves `size` without much waste. */
 static bool
-fits_well(const struct page *page, size_t have, size_t size)
+fits_well(size_t have, size_t size)
 {
-    if (page->size_class == PAGE_CLASS_LARGE)
-        return size <= have && size > GYRE_SMALL_MAX && size >= have / 2;
-    return size <= GYRE_SMALL_MAX && gyre_size_class(size) == page->size_class;
+    return size <= have && size >= have / 2;
+}
+
+/* Without copying, or NULL. */
+static void *
+resize(struct gyre_heap *heap, void *block, size_t have, size_t size)
+{
+    struct page *page = page_of(block);
+    bool large = page->size_class == PAGE_CLASS_LARGE;
+    if (fits_well(have, size) && !(large && size <= GYRE_SMALL_MAX))
+        return block;
+    if (large && size > GYRE_SMALL_MAX)
+        return gyre_large_resize(heap, page, size);
+    return NULL;
 }
 
 void *
 gyre_mem_realloc(void *block, size_t size)
 {
-    size_t have;
+    struct gyre_thread *self = self_checked("gyre_mem_realloc");
+    size_t have, room;
     void *moved;
     if (block == NULL)
         return gyre_mem_alloc(size);
-    check_raw(block, "gyre_mem_realloc");
-    have = block_bytes(block);
-    if (fits_well(page_of(block), have, size))
-        return block;
+    if (MEMORY_GUARD)
+        gyre_guard_raw_check(self, block, "gyre_mem_realloc");
+    room = block_bytes(block);
+    have = MEMORY_GUARD ? gyre_guard_raw_size(block) : room;
+    moved = resize(self->heap, block, room, guard_raw_room(size));
+    if (moved != NULL) {
+        if (MEMORY_GUARD)
+            gyre_guard_raw_resized(block, have, moved, size);
+        return moved;
+    }
     moved = gyre_mem_alloc(size);
     if (moved == NULL)
         return NULL;
@@ -125,27 +211,24 @@ gyre_mem_realloc(void *block, size_t size)
     return moved;
 }
 
-static void
-raw_free(struct gyre_thread *self, void *block)
-{
-    if (MEMORY_POISON && page_of(block)->size_class != PAGE_CLASS_LARGE)
-        block_poison(block, block_bytes(block));
-    memory_block_free(self, block);
-}
-
 void
 gyre_mem_free(void *block)
 {
     struct gyre_thread *self = self_checked("gyre_mem_free");
     if (block == NULL)
         return;
-    check_raw(block, "gyre_mem_free");
-    raw_free(self, block);
+    if (MEMORY_GUARD)
+        gyre_guard_raw_give(self, block, false, "gyre_mem_free");
+    memory_block_free(self, block);
 }
 
 size_t
 gyre_mem_size(const void *block)
 {
+    if (MEMORY_GUARD) {
+        gyre_guard_raw_check(gyre_self, block, "gyre_mem_size");
+        return gyre_guard_raw_size(block);
+    }
     return block_bytes(block);
 }
 
@@ -159,7 +242,7 @@ chunk_with_room(struct gyre_thread *self)
     struct limbo_chunk *chunk = thread->retired;
     if (chunk != NULL && chunk->count < LIMBO_CHUNK_BLOCKS)
         return chunk;
-    chunk = small_alloc(self, sizeof *chunk);
+    chunk = gyre_mem_alloc(sizeof *chunk);
     if (chunk == NULL)
         return NULL;
     chunk->next = thread->retired;
@@ -176,10 +259,12 @@ gyre_mem_retire(void *block)
     struct limbo_chunk *chunk;
     if (block == NULL)
         return;
-    check_raw(block, "gyre_mem_retire");
     thread = &mutator_of(self)->memory;
+    if (MEMORY_GUARD)
+        gyre_guard_raw_give(self, block, thread->limbo_stamps != 0,
+                            "gyre_mem_retire");
     if (thread->limbo_stamps == 0) {
-        raw_free(self, block);
+        memory_block_free(self, block);
         return;
     }
     chunk = chunk_with_room(self);
@@ -208,8 +293,12 @@ gyre_retired_free_list(struct gyre_thread *self, struct limbo_chunk *chunk)
     struct limbo_chunk *next;
     for (; chunk != NULL; chunk = next) {
         next = chunk->next;
-        while (chunk->count > 0)
-            raw_free(self, chunk->blocks[--chunk->count]);
-        raw_free(self, chunk);
+        while (chunk->count > 0) {
+            void *block = chunk->blocks[--chunk->count];
+            if (MEMORY_GUARD)
+                gyre_guard_raw_retired(self, block);
+            memory_block_free(self, block);
+        }
+        gyre_mem_free(chunk);
     }
 }

@@ -9,15 +9,14 @@
 #include "../../threads/yield.h"
 #include "../fault.h"
 #include "../heap.h"
-#include "page.h"
+#include "counts.h"
 
 /* Put `chain` in front of what `old` holds. */
 static uintptr_t
 remote_joined(uintptr_t old, struct block_chain chain)
 {
-    /* relaxed: ours until the word is exchanged, and that is a release;
-     * atomic for stray readers */
-    gyre_store_relaxed((uint64_t *)chain.last, (uint64_t)remote_link(old));
+    /* ours until the word is exchanged, and that is a release */
+    link_store(chain.last, remote_link(old));
     return (old & REMOTE_COUNT_MASK) + chain.count * REMOTE_COUNT_ONE +
            (uintptr_t)chain.first + 1;
 }
@@ -71,6 +70,7 @@ remote_push_locked(struct gyre_thread *self, struct page *page,
         gyre_remote_open(page);
         page_set_owner(page, NULL);
         gyre_page_note(self, page);
+        gyre_counts_page_gone(self, page);
         emptied = page;
     } else if (old & REMOTE_NOTIFY) {
         page_bring_back(heap, page);
@@ -78,14 +78,17 @@ remote_push_locked(struct gyre_thread *self, struct page *page,
     pthread_mutex_unlock(&heap->memory.page_lock);
     if (emptied != NULL)
         gyre_page_dispose(heap, emptied);
+    gyre_scavenger_poll(heap);
 }
 
 void
 gyre_remote_push(struct gyre_thread *self, struct page *page,
                  struct block_chain chain)
 {
+    struct memory_counts *counts = &mutator_of(self)->memory.counts;
     uintptr_t old = gyre_load_relaxed(&page->remote_free); /* see the swap */
     uintptr_t new;
+    count_add(&counts->of[page_alloc_index(page)].remote_frees, chain.count);
     if (FAULT_DUE(FAULT_REMOTE_FREE_LOST, 1000))
         return;
     do {
@@ -101,33 +104,21 @@ gyre_remote_push(struct gyre_thread *self, struct page *page,
     } while (!gyre_cas_weak_release(&page->remote_free, &old, new));
 }
 
-bool
-gyre_remote_push_own(struct page *page, struct block_chain chain)
-{
-    uintptr_t old = gyre_load_relaxed(&page->remote_free); /* see the swap */
-    uintptr_t new;
-    do {
-        if (remote_ends(old, chain))
-            return false;
-        new = remote_joined(old, chain) | (old & REMOTE_NOTIFY);
-        /* release; pairs: gyre_remote_open(). As in gyre_remote_push(). */
-    } while (!gyre_cas_weak_release(&page->remote_free, &old, new));
-    return true;
-}
-
 /* Hang a list of freed blocks before the page's own. */
 static void
 page_add_list(struct page *page, uintptr_t link, uint32_t count)
 {
     if (count == 0)
         return;
-    page->fast.used -= count;
+    page->frees_due += count;
+    /* It is empty after fewer frees of its owner's than it was before. */
+    if (!page->counted)
+        page_look_after(page, page_frees_to_empty(page));
     if (page->fast.free != GYRE_LINK_END) {
-        uint64_t *last = (uint64_t *)(link - 1);
-        /* relaxed, both: ours by the exchange that took the list */
-        while (gyre_load_relaxed(last) != GYRE_LINK_END)
-            last = (uint64_t *)(gyre_load_relaxed(last) - 1);
-        gyre_store_relaxed(last, (uint64_t)page->fast.free);
+        uintptr_t last = link, next; /* ours by the exchange that took it */
+        while ((next = link_load((void *)(last - 1))) != GYRE_LINK_END)
+            last = next;
+        link_store((void *)(last - 1), page->fast.free);
     }
     page->fast.free = link;
 }
@@ -143,6 +134,9 @@ gyre_remote_take(struct page *page)
      * blocks are ours in every respect. */
     word = gyre_exchange_acquire(&page->remote_free, GYRE_LINK_END);
     page_add_list(page, remote_link(word), remote_count(word));
+    /* Fewer frees of the owner's empty it now. */
+    if (!page->counted && page->fast.frees_left > page_frees_to_empty(page))
+        page_look_after(page, page_frees_to_empty(page));
     return true;
 }
 
@@ -151,8 +145,8 @@ gyre_remote_close(struct page *page, uintptr_t notify)
 {
     uintptr_t open = GYRE_LINK_END;
     uintptr_t closed =
-        remote_word(REMOTE_CLOSED - page->fast.used, GYRE_LINK_END | notify);
-    GYRE_ASSERT(page->fast.used > 0);
+        remote_word(REMOTE_CLOSED - page_used(page), GYRE_LINK_END | notify);
+    GYRE_ASSERT(page_used(page) > 0);
     GYRE_YIELD_POINT("remote close");
     /* acquire; pairs: gyre_remote_push(). Only failure reads anything, and
      * that is read anew; success hands nothing over, for the page's plain
@@ -166,7 +160,7 @@ gyre_remote_open(struct page *page)
     /* acquire; pairs: gyre_remote_push(). As in gyre_remote_take(). */
     uintptr_t word = gyre_exchange_acquire(&page->remote_free, GYRE_LINK_END);
     page_add_list(page, remote_link(word),
-                  remote_count(word) - (REMOTE_CLOSED - page->fast.used));
+                  remote_count(word) - (REMOTE_CLOSED - page_used(page)));
 }
 
 uint32_t
@@ -174,7 +168,7 @@ gyre_remote_waiting(const struct page *page)
 {
     /* relaxed: it may be more at once */
     return remote_count(gyre_load_relaxed(&page->remote_free)) -
-           (REMOTE_CLOSED - page->fast.used);
+           (REMOTE_CLOSED - page_used(page));
 }
 
 uint32_t
@@ -184,5 +178,5 @@ gyre_memory_page_live(const struct page *page)
     uint32_t count = remote_count(gyre_load_relaxed(&page->remote_free));
     if (count > REMOTE_CLOSED / 2)
         return REMOTE_CLOSED - count;
-    return page->fast.used - count;
+    return page_used(page) - count;
 }

@@ -7,7 +7,7 @@
  *   bits 48-63  open page: blocks on the list. Closed page: REMOTE_CLOSED
  *               less the blocks that are still in use, so that the push
  *               that makes it REMOTE_CLOSED has freed the page's last block
- * A page is open while its owner frees into it (CURRENT, AVAILABLE), closed
+ * A page is open while its owner frees into it (CURRENT, AVAILABLE, SPARSE), closed
  * in the other states with blocks (FULL, RETURNED, ABANDONED): then `used`
  * and the page's own free list stand still, and everybody pushes.
  * Design: docs/design/memory.md .mem.remote */
@@ -57,6 +57,16 @@ owner_plain(struct gyre_thread *owner)
     return (struct gyre_thread *)((uintptr_t)owner & ~(uintptr_t)1);
 }
 
+/* Frees by its owner after which an open page may be empty; at least 1. */
+static inline uint32_t
+page_frees_to_empty(const struct page *page)
+{
+    /* relaxed: it may be more at once, and the page is empty sooner */
+    uint32_t waiting = remote_count(gyre_load_relaxed(&page->remote_free));
+    uint32_t used = page_used(page);
+    return used > waiting ? used - waiting : 1;
+}
+
 /* A list of one page's blocks. */
 struct block_chain {
     void *first, *last;
@@ -79,7 +89,5 @@ void gyre_remote_open(struct page *page);
 /* Blocks of a closed page that are free but for being taken, as of now. Its
  * owner, or the page lock held. */
 uint32_t gyre_remote_waiting(const struct page *page);
-/* Push into a page that is the caller's own, closed: never the last block. */
-bool gyre_remote_push_own(struct page *page, struct block_chain chain);
 
 #endif

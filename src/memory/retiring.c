@@ -12,7 +12,7 @@ retiring_push(struct memory_heap *memory, struct page *page)
     page_set_state(page, PAGE_RETIRING);
     /* An open collection knows the page, and changes its stamps itself. */
     if (memory->pinned == 0)
-        page_stamps_set(page, 0);
+        page_stamps_clear(page);
     page_list_push(&memory->retiring, page);
     /* relaxed: written under the lock; readers want a hint */
     gyre_store_relaxed(&memory->retiring_pages,
@@ -32,6 +32,24 @@ gyre_page_dispose(struct gyre_heap *heap, struct page *page)
     pthread_mutex_lock(&memory->page_lock);
     retiring_push(memory, page);
     pthread_mutex_unlock(&memory->page_lock);
+}
+
+void
+gyre_page_dispose_list(struct gyre_heap *heap, struct page *list)
+{
+    struct page *page, *next, *give = NULL;
+    for (page = list; page != NULL; page = next) {
+        next = page->next;
+        page->next = NULL;
+        if (gyre_page_needs_grace(heap, page)) {
+            gyre_page_dispose(heap, page);
+        } else {
+            page->next = give;
+            give = page;
+        }
+    }
+    if (give != NULL)
+        gyre_segment_give_list(heap, give);
 }
 
 struct page *
@@ -68,6 +86,7 @@ gyre_memory_retiring_release(struct gyre_heap *heap, struct page *list)
         if (!pinned)
             gyre_segment_give(heap, page);
     }
+    gyre_scavenger_poll(heap);
 }
 
 static void

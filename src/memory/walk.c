@@ -2,23 +2,44 @@
  * Design: docs/design/memory.md .mem */
 #include "../heap.h"
 #include "page.h"
+#include "remote.h"
+
+bool
+gyre_page_is_restless(const struct page *page)
+{
+    enum page_state state = page_state(page);
+    const struct gyre_thread *owner = gyre_load_relaxed(&page->fast.owner);
+    /* relaxed: a thread that attaches now finds the caller with the lock */
+    if (gyre_load_relaxed(&segment_of(page)->heap->raw.attached) == 0 ||
+        state == PAGE_INTERIOR || state == PAGE_RETIRING)
+        return false;
+    if (owner != NULL)
+        return owner == owner_plain((struct gyre_thread *)owner) &&
+               thread_is_raw(owner);
+    if (state == PAGE_LARGE)
+        return page_kind(page) == GYRE_PAGE_RAW;
+    /* relaxed: what is closed is opened under the lock */
+    return state == PAGE_FREE || state == PAGE_CURRENT ||
+           state == PAGE_AVAILABLE || state == PAGE_SPARSE ||
+           remote_count(gyre_load_relaxed(&page->remote_free)) <=
+               REMOTE_CLOSED / 2;
+}
 
 void
 gyre_memory_each_page(struct gyre_heap *heap, uint32_t kinds,
                       void (*visit)(struct page *page, void *arg), void *arg)
 {
-    struct segment *segment, *next;
-    /* What a visit frees must not take the segments away that are next. */
+    struct segment *segment;
+    /* What a visit frees must not take its segment away. */
     gyre_memory_pin(heap);
-    segment = heap->memory.segments;
-    for (; segment != NULL; segment = next) {
-        next = segment->next;
+    segment = segment_first(&heap->memory);
+    for (; segment != NULL; segment = segment_next(segment)) {
         unsigned pages = segment->bytes == GYRE_SEGMENT_BYTES
                              ? GYRE_SEGMENT_PAGES
                              : 2; /* a block alone begins at page 1 */
         for (unsigned i = 1; i < pages; i++) {
             struct page *page = segment_page(segment, i);
-            if (page_has_blocks(page) && (kinds & (1u << page->kind)) != 0)
+            if (page_has_blocks(page) && (kinds & (1u << page_kind(page))) != 0)
                 visit(page, arg);
         }
     }

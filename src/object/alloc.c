@@ -12,6 +12,8 @@ void
 gyre_check_new(const struct gyre_type *type, size_t size)
 {
     GYRE_CHECK(gyre_self != NULL, "gyre_new: this thread is not attached");
+    GYRE_CHECK(!thread_is_raw(gyre_self),
+               "gyre_new: this thread is attached for raw memory alone");
     GYRE_CHECK(!gyre_thread_is_detached(gyre_self),
                "gyre_new: this thread is in a detached region");
     GYRE_CHECK(type->traits & TYPE_READY,
@@ -22,6 +24,13 @@ gyre_check_new(const struct gyre_type *type, size_t size)
                type->name);
     GYRE_CHECK(size == type->size, "gyre_new: type %s has %lu bytes, not %lu",
                type->name, (unsigned long)type->size, (unsigned long)size);
+    if (MEMORY_GUARD && type->alloc_index < GYRE_ALLOC_INDEXES) {
+        /* what the inlined path is about to take */
+        struct gyre_page *page = gyre_self->current[type->alloc_index];
+        if (page->free != GYRE_LINK_END)
+            gyre_guard_check_free((struct page *)page,
+                                  (const void *)(page->free - 1), "gyre_new");
+    }
 }
 
 /* Give a block its header. The body is cleared already. */
@@ -32,7 +41,7 @@ object_be_born(struct gyre_thread *self, struct gyre_object *obj,
     /* relaxed, both: the block is ours. Until here word 1 read dead, and it
      * is written first, so a stray reader never sees a live word behind a
      * type that was not stored. */
-    gyre_store_relaxed((gyre_rc_word *)&obj->rc_local, self->birth_rc);
+    gyre_store_relaxed((gyre_word *)&obj->rc_local, self->birth_rc);
     gyre_store_relaxed(&obj->word0, type->header + self->birth_stamp);
 }
 
@@ -42,15 +51,18 @@ allocate(const struct gyre_type *type, size_t size)
     struct gyre_thread *self = gyre_self;
     enum gyre_page_kind kind = kind_of(type);
     struct gyre_object *obj;
+    size_t room = guard_object_room(size);
     bool zeroed = false;
     GYRE_CHECK(self != NULL, "gyre_new: this thread is not attached");
+    GYRE_CHECK(!thread_is_raw(self),
+               "gyre_new: this thread is attached for raw memory alone");
     GYRE_CHECK(type->traits & TYPE_READY,
                "gyre_new: type %s has not been through gyre_type_ready()",
                type->name);
-    if (size > GYRE_SMALL_MAX) {
-        obj = gyre_memory_alloc_large(self, kind, size, &zeroed);
+    if (room > GYRE_SMALL_MAX) {
+        obj = gyre_memory_alloc_large(self, kind, room, &zeroed);
     } else {
-        uint32_t index = gyre_alloc_index(kind, gyre_size_class(size));
+        uint32_t index = gyre_alloc_index(kind, gyre_size_class(room));
         obj = gyre_memory_alloc(self, index);
     }
     if (kind == GYRE_PAGE_CONTAINER)
@@ -59,6 +71,8 @@ allocate(const struct gyre_type *type, size_t size)
         gyre_collector_note_retiring(self->heap);
     if (obj == NULL)
         return NULL;
+    if (MEMORY_GUARD)
+        gyre_guard_object_taken(obj, size, zeroed, "gyre_new");
     if (!zeroed)
         memset(obj + 1, 0, size - sizeof *obj);
     return obj;

@@ -66,6 +66,7 @@ process(struct mutator *self, struct gyre_object *obj, struct free_batch *batch)
         type->clear(obj);
     if (type->traits & TYPE_DEALLOCS)
         type->dealloc(obj);
+    object_check_end(obj, "decref");
     free_batch_block(&self->fast, batch, obj);
 }
 
@@ -236,10 +237,12 @@ void
 gyre_cascade_bury(struct mutator *self, struct gyre_object *obj)
 {
     if (!(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_WEAK) &&
-        object_dies_plainly(obj, gyre_type_of(obj)))
+        object_dies_plainly(obj, gyre_type_of(obj))) {
+        object_check_end(obj, "decref");
         memory_block_free(&self->fast, obj);
-    else
+    } else {
         gyre_cascade_push(self, obj);
+    }
 }
 
 /* ---- lists of objects ---- */

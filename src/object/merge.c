@@ -44,7 +44,7 @@ merge_last(struct mutator *worker, struct gyre_object *obj, uint32_t shared,
         (gyre_type_of(obj)->traits & TYPE_FINALIZES) != 0)
         return false;
     /* relaxed: nobody refers to it; a stale reader must find it dead */
-    gyre_store_relaxed((gyre_rc_word *)&obj->rc_local, RC_DEAD_WORD);
+    gyre_store_relaxed((gyre_word *)&obj->rc_local, RC_DEAD_WORD);
     if (bury)
         gyre_cascade_bury(worker, obj);
     else

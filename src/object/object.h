@@ -70,6 +70,17 @@ word0_is_object(uint64_t word0)
     return word0 != 0 && (word0 & 1) == 0;
 }
 
+/* Fatal, and named: something was written behind the object. */
+void gyre_object_check_end(const struct gyre_object *obj,
+                           const char *operation);
+/* The same where blocks have guards. Before an object's block is freed. */
+static inline void
+object_check_end(const struct gyre_object *obj, const char *operation)
+{
+    if (MEMORY_GUARD)
+        gyre_object_check_end(obj, operation);
+}
+
 /* The whole count of a live object, halves taken together. In a stop, or
  * with every other holder of a reference known to be idle. */
 int64_t gyre_object_count(const struct gyre_object *obj);

@@ -151,7 +151,7 @@ decref_zero_slow(struct gyre_object *obj, uint32_t shared)
         gyre_finalizer_push(self, obj);
     } else if (shared == 0) {
         /* relaxed: a stray reader of this word needs a defined value */
-        gyre_store_relaxed((gyre_rc_word *)&obj->rc_local, RC_DEAD_WORD);
+        gyre_store_relaxed((gyre_word *)&obj->rc_local, RC_DEAD_WORD);
         gyre_cascade_push(self, obj);
     } else {
         give_up_ownership(self, obj, type);
@@ -167,8 +167,9 @@ gyre_decref_zero(struct gyre_object *obj)
     uint32_t shared = gyre_load_acquire(&obj->rc_shared);
     if (GYRE_LIKELY(shared == 0 &&
                     object_dies_plainly(obj, gyre_type_of(obj)))) {
+        object_check_end(obj, "decref");
         /* relaxed: as in decref_zero_slow() */
-        gyre_store_relaxed((gyre_rc_word *)&obj->rc_local, RC_DEAD_WORD);
+        gyre_store_relaxed((gyre_word *)&obj->rc_local, RC_DEAD_WORD);
         memory_block_free(gyre_self, obj);
     } else {
         decref_zero_slow(obj, shared);
@@ -332,6 +333,8 @@ void
 gyre_make_immortal(struct gyre_object *obj)
 {
     GYRE_ASSERT(gyre_is_unique(obj));
+    if (GYRE_VALGRIND)
+        memory_kept(obj, gyre_object_bytes(obj, gyre_type_of(obj)));
     /* relaxed, both: the caller has the only reference and publishes it */
     gyre_store_relaxed(&obj->rc_shared, 0);
     gyre_store_relaxed(&obj->rc_local, GYRE_RC_IMMORTAL);
@@ -388,6 +391,9 @@ gyre_check_reference(const struct gyre_object *obj, const char *operation)
     uint32_t local, shared;
     GYRE_CHECK(gyre_self != NULL, "%s of %p: this thread is not attached",
                operation, (const void *)obj);
+    GYRE_CHECK(!thread_is_raw(gyre_self),
+               "%s of %p: this thread is attached for raw memory alone",
+               operation, (const void *)obj);
     GYRE_CHECK(!gyre_thread_is_detached(gyre_self),
                "%s of %p: this thread is in a detached region", operation,
                (const void *)obj);
@@ -401,6 +407,22 @@ gyre_check_reference(const struct gyre_object *obj, const char *operation)
     GYRE_CHECK((local & 0xffff) != GYRE_RC_NO_THREAD,
                "%s of %p: the %s object's header is overwritten", operation,
                (const void *)obj, type_name(obj));
+}
+
+void
+gyre_object_check_end(const struct gyre_object *obj, const char *operation)
+{
+    const struct gyre_type *type = gyre_type_of(obj);
+    size_t bytes = gyre_object_bytes(obj, type);
+    size_t found = gyre_guard_object_overrun(obj, bytes);
+    char who[GUARD_NAME_BYTES];
+    if (found != 0)
+        gyre_fatal("%s of %p: the %s object of %lu bytes was overrun: byte %lu "
+                   "is 0x%02x; in %s",
+                   operation, (const void *)obj, type->name,
+                   (unsigned long)bytes, (unsigned long)found,
+                   ((const unsigned char *)obj)[found],
+                   gyre_guard_thread(who));
 }
 
 void
@@ -427,4 +449,5 @@ gyre_object_check(struct gyre_heap *heap, struct gyre_object *obj)
     GYRE_CHECK(gyre_object_count(obj) > 0 || (shared & GYRE_RC_DYING),
                "check: %s object %p lives with count %ld", type_name(obj),
                (void *)obj, (long)gyre_object_count(obj));
+    object_check_end(obj, "check");
 }

@@ -96,12 +96,15 @@ gyre_type_ready(struct gyre_type *type)
     if (type->trace != NULL && type->clear == NULL)
         traits |= TYPE_UNCLEARABLE;
     /* gyre_new_sized() clears with the size its caller knows at compile
-     * time, so a type's size decides the class and nothing else may. */
-    bool large = type->size > GYRE_SMALL_MAX || type->item_size != 0;
+     * time, so a type's size decides the class and nothing else may. What it
+     * does not clear stays as it is, and is looked at when the object dies.
+     * .mem.guard */
+    size_t room = guard_object_room(type->size);
+    bool large = room > GYRE_SMALL_MAX || type->item_size != 0;
     uint32_t alloc_index =
         large ? GYRE_ALLOC_SLOWLY
               : gyre_alloc_index(tracked ? GYRE_PAGE_CONTAINER : GYRE_PAGE_LEAF,
-                                 gyre_size_class(type->size));
+                                 gyre_size_class(room));
     uint32_t run_slots = slot_run(type);
     uint32_t first_slot = run_slots > 0 ? type->slots[0] : 0;
     if (run_slots == type->slot_count && !type->item_slot &&

@@ -217,6 +217,14 @@ store(struct gyre_heap *heap, size_t option, uint64_t value)
     gyre_store_relaxed(&heap->options[option], value);
 }
 
+static bool environment_ignored;
+
+void
+gyre_options_ignore_environment(void)
+{
+    environment_ignored = true;
+}
+
 /* The environment's part of gyre_options_init(). Its errors say where the
  * text came from. Not for programs that run with another user's rights. */
 static enum gyre_status
@@ -224,7 +232,7 @@ read_environment(uint64_t *values)
 {
     const char *text = secure_getenv("GYRE_OPTIONS");
     enum gyre_status status;
-    if (text == NULL)
+    if (text == NULL || environment_ignored)
         return GYRE_OK;
     status = read_all(text, true, values);
     if (status != GYRE_OK) {
@@ -277,6 +285,7 @@ gyre_option_set(struct gyre_heap *heap, enum gyre_option option, uint64_t value)
         return refuse(info, digits, length);
     }
     store(heap, option, value);
+    gyre_memory_options_changed(heap);
     return GYRE_OK;
 }
 
@@ -305,5 +314,6 @@ gyre_options_parse(struct gyre_heap *heap, const char *text)
     for (i = 0; i < GYRE_OPTION_COUNT; i++)
         if (values[i] != before[i])
             store(heap, i, values[i]);
+    gyre_memory_options_changed(heap);
     return GYRE_OK;
 }

@@ -43,6 +43,8 @@ void gyre_report_heap_forked(struct gyre_heap *heap);
  * environment variable GYRE_OPTIONS says. Statuses of gyre_options_parse();
  * options fixed at creation may be set here. Before the heap is shared. */
 enum gyre_status gyre_options_init(struct gyre_heap *heap, const char *text);
+/* Heaps to come take no notice of GYRE_OPTIONS: what it says was refused. */
+void gyre_options_ignore_environment(void);
 
 /* Add a duration. Any thread; one short lock. */
 void gyre_report_histogram_add(struct gyre_heap *heap,

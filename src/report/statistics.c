@@ -38,6 +38,8 @@ gyre_statistics_get(struct gyre_heap *heap, struct gyre_statistics *out)
     gyre_object_statistics(heap, out);
     gyre_collector_statistics(heap, out);
     gyre_world_statistics(&heap->world, out);
+    /* relaxed: a count */
+    out->threads_attached += gyre_load_relaxed(&heap->raw.attached);
 }
 
 void
@@ -75,6 +77,9 @@ write_counters(struct json *json, const struct gyre_statistics *s)
     COUNTER(pages_cached);
     COUNTER(page_refills);
     COUNTER(pages_adopted);
+    COUNTER(thread_cached);
+    COUNTER(heap_cached);
+    COUNTER(returned);
     write_numbers(json, "blocks_in_use", s->blocks_in_use, GYRE_PAGE_KINDS);
     COUNTER(saturated);
     gyre_json_text(json, "saturated_type", s->saturated_type);
@@ -102,6 +107,47 @@ write_counters(struct json *json, const struct gyre_statistics *s)
     COUNTER(suspected_falsely);
     COUNTER(limbo_peak);
 #undef COUNTER
+}
+
+static void
+write_class(struct json *json, enum gyre_page_kind kind,
+            const struct gyre_class_statistics *s)
+{
+    static const char *const kinds[GYRE_PAGE_KINDS] = {
+        [GYRE_PAGE_CONTAINER] = "container",
+        [GYRE_PAGE_LEAF] = "leaf",
+        [GYRE_PAGE_RAW] = "raw",
+    };
+    gyre_json_object(json, NULL);
+    gyre_json_text(json, "kind", kinds[kind]);
+    gyre_json_uint(json, "bytes", s->block_bytes);
+    gyre_json_uint(json, "allocations", s->allocations);
+    gyre_json_uint(json, "frees", s->frees);
+    gyre_json_uint(json, "refills", s->refills);
+    gyre_json_uint(json, "remote_frees", s->remote_frees);
+    gyre_json_uint(json, "pages", s->pages);
+    gyre_json_uint(json, "blocks_in_use", s->blocks_in_use);
+    gyre_json_uint(json, "cached", s->cached);
+    gyre_json_uint(json, "fragmented", s->fragmented);
+    gyre_json_object_end(json);
+}
+
+/* Those that were ever used. */
+static void
+write_classes(struct json *json, struct gyre_heap *heap)
+{
+    unsigned kind;
+    uint32_t size_class;
+    gyre_json_array(json, "classes");
+    for (kind = 0; kind < GYRE_PAGE_KINDS; kind++)
+        for (size_class = 0; size_class < GYRE_SIZE_CLASSES; size_class++) {
+            struct gyre_class_statistics s;
+            (void)gyre_statistics_class(heap, (enum gyre_page_kind)kind,
+                                        size_class, &s);
+            if (s.allocations > 0 || s.pages > 0)
+                write_class(json, (enum gyre_page_kind)kind, &s);
+        }
+    gyre_json_array_end(json);
 }
 
 /* A histogram by the values that people ask for. */
@@ -135,6 +181,7 @@ gyre_statistics_json(struct gyre_heap *heap, char *buffer, size_t size)
     gyre_json_begin(&json, buffer, size);
     gyre_json_object(&json, NULL);
     write_counters(&json, &statistics);
+    write_classes(&json, heap);
     for (i = 0; i < GYRE_HIST_COUNT; i++) {
         gyre_statistics_histogram(heap, (enum gyre_histogram_id)i, &histogram);
         write_histogram(&json, names[i], &histogram);

@@ -33,6 +33,9 @@
 /* A number of rounds: a tenth of `n` where all is slow. */
 #define FIXTURE_SCALED(n) (FIXTURE_IS_SLOW ? (n) / 10 : (n))
 
+/* Bytes of a page of 64 KiB that hold blocks. */
+#define FIXTURE_PAGE_ROOM (GYRE_PAGE_BYTES - (GYRE_HARDENED ? 4096 : 0))
+
 struct node;
 
 struct fixture {

@@ -1,0 +1,187 @@
+/* The tables, the list, and JSON. */
+#include "table.h"
+
+#include <string.h>
+
+/* ---- JSON ---- */
+
+static void
+print_series(FILE *to, const struct bench_series *series)
+{
+    fprintf(to, "\"median\":%.4f,\"min\":%.4f,\"max\":%.4f,\"runs\":%u",
+            series->median, series->min, series->max, series->runs);
+}
+
+static void
+print_peers_json(FILE *to, const struct bench_tally *tally)
+{
+    const char *separator = "";
+    fputs(",\"peers\":{", to);
+    for (size_t i = 0; i < BENCH_PEERS; i++) {
+        if (tally->peers[i].runs == 0)
+            continue;
+        fprintf(to, "%s\"%s\":{", separator, bench_peers[i].name);
+        print_series(to, &tally->peers[i]);
+        fputc('}', to);
+        separator = ",";
+    }
+    fputc('}', to);
+}
+
+void
+bench_print_json(FILE *to, const struct bench_tally *tallies, size_t count,
+                 const struct bench_tally *tally)
+{
+    const struct bench_row *row = tally->row;
+    struct bench_verdict verdict = bench_judge(tallies, count, tally);
+    char name[BENCH_NAME];
+    bench_full_name(tally, name);
+    fprintf(to, "{\"bench\":\"%s\",\"unit\":\"%s\",\"better\":\"%s\",", name,
+            row->unit, row->more ? "more" : "less");
+    print_series(to, &tally->own);
+    if (row->work.malloc != NULL)
+        print_peers_json(to, tally);
+    if (verdict.beside != NULL) {
+        fprintf(to, ",\"peer\":\"%s%s%s\"",
+                row->base == NULL ? "" : tally->group->name,
+                row->base == NULL ? "" : ".", verdict.beside);
+        fprintf(to, ",\"peer_median\":%.4f,\"ratio\":%.4f",
+                verdict.beside_median, verdict.factor);
+    }
+    if (row->goal > 0)
+        fprintf(to, ",\"%s\":%g", row->base == NULL ? "goal" : "ratio_goal",
+                row->goal);
+    if (row->peer_goal > 0)
+        fprintf(to, ",\"ratio_goal\":%g", row->peer_goal);
+    if (verdict.has_goal)
+        fprintf(to, ",\"met\":%s", verdict.met ? "true" : "false");
+    fputc('}', to);
+}
+
+/* ---- tables ---- */
+
+#define NAME_WIDTH 32
+
+static void
+print_goal(FILE *to, const struct bench_row *row,
+           const struct bench_verdict *verdict)
+{
+    const char *separator = "  ";
+    if (verdict->beside != NULL) {
+        fprintf(to, "  %.2f x %s", verdict->factor, verdict->beside);
+        if (row->base == NULL)
+            fprintf(to, " (%.2f)", verdict->beside_median);
+        separator = ", ";
+    }
+    if (!verdict->has_goal)
+        return;
+    fprintf(to, "%sgoal ", separator);
+    if (row->base != NULL)
+        fprintf(to, "%.2f x", row->goal);
+    else if (row->goal > 0)
+        fprintf(to, "%g", row->goal);
+    if (row->peer_goal > 0)
+        fprintf(to, "%s%.2f x", row->goal > 0 ? " and " : "", row->peer_goal);
+    fputs(verdict->met ? ": met" : ": missed", to);
+}
+
+static void
+print_row(FILE *to, const struct bench_tally *tallies, size_t count,
+          const struct bench_tally *tally)
+{
+    const struct bench_series *own = &tally->own;
+    struct bench_verdict verdict = bench_judge(tallies, count, tally);
+    char name[BENCH_NAME];
+    bench_full_name(tally, name);
+    if (own->runs == 0) {
+        fprintf(to, "%-*s failed: %s\n", NAME_WIDTH, name, own->failure);
+        return;
+    }
+    fprintf(to, "%-*s %9.2f %9.2f %9.2f  %-13s", NAME_WIDTH, name, own->median,
+            own->min, own->max, tally->row->unit);
+    print_goal(to, tally->row, &verdict);
+    if (own->failure[0] != '\0')
+        fprintf(to, "  (%u runs; others failed: %s)", own->runs, own->failure);
+    fputc('\n', to);
+}
+
+static void
+print_peer_figures(FILE *to, const struct bench_tally *tally)
+{
+    char name[BENCH_NAME];
+    bench_full_name(tally, name);
+    fprintf(to, "%-*s %9.2f", NAME_WIDTH, name, tally->own.median);
+    for (size_t i = 0; i < BENCH_PEERS; i++) {
+        if (!bench_peers[i].found)
+            continue;
+        if (tally->peers[i].runs > 0)
+            fprintf(to, " %11.2f", tally->peers[i].median);
+        else
+            fprintf(to, " %11s", "failed");
+    }
+    fprintf(to, "  %s\n", tally->row->unit);
+    for (size_t i = 0; i < BENCH_PEERS; i++)
+        if (tally->peers[i].failure[0] != '\0')
+            fprintf(to, "  %s: %u runs; others failed: %s\n",
+                    bench_peers[i].name, tally->peers[i].runs,
+                    tally->peers[i].failure);
+}
+
+static bool
+any_peer(void)
+{
+    for (size_t i = 0; i < BENCH_PEERS; i++)
+        if (bench_peers[i].found)
+            return true;
+    return false;
+}
+
+static void
+print_peers(FILE *to, const struct bench_tally *tallies, size_t count)
+{
+    fprintf(to, "\n%-*s %9s", NAME_WIDTH, "medians", BENCH_GYRE);
+    for (size_t i = 0; i < BENCH_PEERS; i++)
+        if (bench_peers[i].found)
+            fprintf(to, " %11s", bench_peers[i].name);
+    fputc('\n', to);
+    for (size_t i = 0; i < count; i++)
+        if (tallies[i].selected && tallies[i].row->work.malloc != NULL)
+            print_peer_figures(to, &tallies[i]);
+    for (size_t i = 0; i < BENCH_PEERS; i++)
+        if (bench_peers[i].found)
+            fprintf(to, "%s: %s%s%s\n", bench_peers[i].name,
+                    bench_peers[i].version,
+                    bench_peers[i].preload[0] == '\0' ? "" : ", ",
+                    bench_peers[i].preload);
+}
+
+void
+bench_print_table(FILE *to, const struct bench_tally *tallies, size_t count)
+{
+    fprintf(to, "%-*s %9s %9s %9s  %-13s  %s\n", NAME_WIDTH, "bench", "median",
+            "min", "max", "unit", "beside it, and the goal");
+    for (size_t i = 0; i < count; i++)
+        if (tallies[i].selected)
+            print_row(to, tallies, count, &tallies[i]);
+    if (any_peer())
+        print_peers(to, tallies, count);
+}
+
+void
+bench_print_list(FILE *to, const struct bench_tally *tallies, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct bench_row *row = tallies[i].row;
+        const char *bound = row->more ? "at least" : "at most";
+        char name[BENCH_NAME];
+        bench_full_name(&tallies[i], name);
+        fprintf(to, "%-*s %-13s %s", NAME_WIDTH, name, row->unit, row->what);
+        if (row->goal > 0 && row->base != NULL)
+            fprintf(to, " (%s %.2f x %s)", bound, row->goal, row->base);
+        else if (row->goal > 0)
+            fprintf(to, " (%s %g)", bound, row->goal);
+        if (row->peer_goal > 0)
+            fprintf(to, " (%s %.2f x the best peer)", bound, row->peer_goal);
+        fputc('\n', to);
+    }
+}

@@ -1,0 +1,195 @@
+/* Blocks freed by threads that did not allocate them: what the freeing thread
+ * keeps, and when pages go home. Covers docs/design/memory.md .mem.remote
+ * .mem.adopt */
+#include "support/fixture.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT 40000u
+#define PAGE GYRE_PAGE_BYTES
+
+static struct gyre_statistics
+statistics(struct fixture *fx)
+{
+    struct gyre_statistics out;
+    gyre_statistics_get(fx->heap, &out);
+    return out;
+}
+
+struct batch {
+    void **blocks;
+    size_t count;
+    uint64_t cached; /* of the thread that freed them, before it left */
+    struct gate *go; /* waited for first, or NULL */
+};
+
+static void
+take(struct batch *batch)
+{
+    size_t i;
+    for (i = 0; i < batch->count; i++) {
+        batch->blocks[i] = gyre_mem_alloc(40);
+        assert_non_null(batch->blocks[i]);
+    }
+}
+
+static void
+take_and_leave(struct fixture *fx, struct gyre_thread *self, void *arg)
+{
+    (void)fx;
+    (void)self;
+    take(arg);
+}
+
+static void
+only_free(struct fixture *fx, struct gyre_thread *self, void *arg)
+{
+    struct batch *batch = arg;
+    struct gyre_thread_statistics entries[16];
+    size_t count, i;
+    for (i = 0; i < batch->count; i++)
+        gyre_mem_free(batch->blocks[i]);
+    gyre_safepoint(self);
+    count = gyre_statistics_threads(fx->heap, entries, 16);
+    assert_true(count <= 16);
+    for (i = 0; i < count; i++)
+        if (entries[i].number == self->number)
+            batch->cached = entries[i].cached;
+}
+
+static void
+run(struct fixture *fx, worker_fn body, struct batch *batch)
+{
+    struct worker worker;
+    worker_start(&worker, fx, body, batch);
+    worker_join(&worker);
+}
+
+/* Its first call is a free, and so are all others. */
+static void
+test_a_thread_that_only_frees_maps_nothing_and_keeps_nothing(void **state)
+{
+    static void *blocks[COUNT];
+    struct batch none = {blocks, 0, 1, NULL}, all = {blocks, COUNT, 1, NULL};
+    struct fixture *fx = *state;
+    uint64_t mapped;
+    run(fx, only_free, &none); /* a thread's record is kept for the next */
+    take(&all);
+    mapped = statistics(fx).mapped;
+    run(fx, only_free, &all);
+    assert_int_equal(all.cached, 0);
+    assert_true(statistics(fx).mapped <= mapped);
+    assert_int_equal(gyre_heap_check(fx->heap), GYRE_OK);
+}
+
+/* The owner is in a detached region all the while, and calls nothing. */
+static void
+test_pages_others_emptied_go_home_though_their_owner_does_nothing(void **state)
+{
+    static void *blocks[COUNT];
+    struct batch all = {blocks, COUNT, 1, NULL};
+    struct fixture *fx = *state;
+    take(&all);
+    assert_true(statistics(fx).pages_in_use >= COUNT * 40 / PAGE);
+    run(fx, only_free, &all);
+    /* but for the page that it would allocate from next */
+    assert_true(statistics(fx).pages_in_use <= 1);
+    assert_int_equal(gyre_heap_check(fx->heap), GYRE_OK);
+}
+
+/* Nobody adopts anything for that. */
+static void
+test_survivors_of_a_thread_that_left_go_home_page_by_page(void **state)
+{
+    static void *blocks[COUNT];
+    struct batch all = {blocks, COUNT, 1, NULL};
+    struct fixture *fx = *state;
+    uint64_t adopted = statistics(fx).pages_adopted, pages, last;
+    size_t i;
+    run(fx, take_and_leave, &all);
+    last = pages = statistics(fx).pages_in_use;
+    assert_true(pages >= COUNT * 40 / PAGE);
+    for (i = 0; i < COUNT; i++) {
+        gyre_mem_free(blocks[i]);
+        if (i % (COUNT / 4) == COUNT / 4 - 1) {
+            uint64_t now = statistics(fx).pages_in_use;
+            assert_true(now < last);
+            last = now;
+        }
+    }
+    assert_int_equal(statistics(fx).pages_in_use, 0);
+    assert_int_equal(statistics(fx).pages_adopted, adopted);
+    assert_int_equal(gyre_heap_check(fx->heap), GYRE_OK);
+}
+
+/* Four threads free the blocks of one at once, each its share; then the pages
+ * are as if nothing had been. */
+static void
+only_free_when_told(struct fixture *fx, struct gyre_thread *self, void *arg)
+{
+    struct batch *batch = arg;
+    gate_wait(batch->go);
+    only_free(fx, self, arg);
+}
+
+static void
+test_many_threads_may_free_one_threads_blocks_at_once(void **state)
+{
+    enum { THREADS = 4 };
+    static void *blocks[COUNT];
+    struct gate go = GATE_INIT;
+    struct batch all = {blocks, COUNT, 1, NULL}, shares[THREADS];
+    struct worker workers[THREADS];
+    struct fixture *fx = *state;
+    void **mixed = calloc(COUNT, sizeof *mixed);
+    size_t i;
+    take(&all);
+    for (i = 0; i < COUNT; i++) /* neighbours to different threads */
+        mixed[i % THREADS * (COUNT / THREADS) + i / THREADS] = blocks[i];
+    for (i = 0; i < THREADS; i++) {
+        struct batch share = {mixed + i * (COUNT / THREADS), COUNT / THREADS, 1,
+                              &go};
+        shares[i] = share;
+        worker_start(&workers[i], fx, only_free_when_told, &shares[i]);
+    }
+    gate_open(&go);
+    for (i = 0; i < THREADS; i++)
+        worker_join(&workers[i]);
+    assert_true(statistics(fx).pages_in_use <= 1);
+    assert_int_equal(gyre_quiesce(fx->heap), GYRE_OK);
+    assert_int_equal(statistics(fx).blocks_in_use[GYRE_PAGE_RAW], 0);
+    assert_int_equal(gyre_heap_check(fx->heap), GYRE_OK);
+    free(mixed);
+}
+
+static int
+quiet_setup(void **state)
+{
+    struct fixture *fx = calloc(1, sizeof *fx);
+    fixture_open(fx, "gc.automatic=0,gc.thread=0");
+    *state = fx;
+    return 0;
+}
+
+static int
+quiet_teardown(void **state)
+{
+    fixture_close(*state);
+    free(*state);
+    return 0;
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, quiet_setup, quiet_teardown)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_a_thread_that_only_frees_maps_nothing_and_keeps_nothing),
+        TEST(test_pages_others_emptied_go_home_though_their_owner_does_nothing),
+        TEST(test_survivors_of_a_thread_that_left_go_home_page_by_page),
+        TEST(test_many_threads_may_free_one_threads_blocks_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
