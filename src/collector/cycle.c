@@ -164,16 +164,16 @@ run_phases(struct cycle *cycle)
 static bool
 prove_and_commit(struct cycle *cycle)
 {
-    bool finalized;
+    bool unproved;
     if (!gyre_phase_open_beside(cycle) || !gyre_phase_suspect_beside(cycle))
         return false;
     if (cycle->suspect_count == 0)
         return true;
     if (!gyre_phase_arm_beside(cycle, false) ||
         !gyre_phase_prove_beside(cycle) ||
-        !gyre_phase_finalize_beside(cycle, &finalized))
+        !gyre_phase_finalize_beside(cycle, &unproved))
         return false;
-    if (finalized) {
+    if (unproved) {
         if (!gyre_phase_arm_beside(cycle, true) ||
             !gyre_phase_prove_beside(cycle))
             return false;

@@ -219,8 +219,9 @@ bool gyre_phase_suspect_beside(struct cycle *cycle);
 /* Arm the suspects that are left; with `again` those that were touched. */
 bool gyre_phase_arm_beside(struct cycle *cycle, bool again);
 bool gyre_phase_prove_beside(struct cycle *cycle);
-/* Run finalizers of members; `*ran`: some did. */
-bool gyre_phase_finalize_beside(struct cycle *cycle, bool *ran);
+/* Run finalizers of members. `*unproved`: some did, or were not needed any
+ * more; then ARM and PROVE are due again. */
+bool gyre_phase_finalize_beside(struct cycle *cycle, bool *unproved);
 void gyre_finalize_count_resurrected(struct cycle *cycle);
 bool gyre_phase_commit_beside(struct cycle *cycle);
 void gyre_phase_close_beside(struct cycle *cycle);

@@ -5,6 +5,8 @@
  * Design: docs/design/weakref.md .final */
 #include "cycle.h"
 
+#include "../../threads/yield.h"
+
 void
 gyre_phase_finalize(struct cycle *cycle)
 {
@@ -42,15 +44,18 @@ list_finalizable(struct cycle *cycle)
 
 /* A reference to each before the first runs: one taken later could be too
  * late. What a weak get touched since the proof is no member any more: armed
- * again it could be given up without its finalizer. .final.again */
-static void
+ * again it could be given up without its finalizer. The rest of the set is
+ * unproved then. True: there was any such. .final.take */
+static bool
 take_finalizable(struct cycle *cycle)
 {
     size_t kept = 0;
+    bool dropped = false;
     for (size_t i = 0; i < cycle->finalizable.count; i++) {
         struct gyre_object *obj = cycle->finalizable.items[i];
         if (!gyre_set_take(obj)) {
             gyre_set_drop(cycle, *cycle_word(obj) & GC_EDGES);
+            dropped = true;
             continue;
         }
         if (gyre_finalizer_claim(obj))
@@ -59,20 +64,23 @@ take_finalizable(struct cycle *cycle)
             gyre_decref(obj);
     }
     cycle->finalizable.count = kept;
+    return dropped;
 }
 
 bool
-gyre_phase_finalize_beside(struct cycle *cycle, bool *ran)
+gyre_phase_finalize_beside(struct cycle *cycle, bool *unproved)
 {
-    *ran = false;
+    *unproved = false;
     if ((cycle->traits & TYPE_FINALIZES) == 0)
         return true;
     if (!list_finalizable(cycle))
         return gyre_cycle_give_up(cycle, GYRE_ERR_NOMEM);
-    take_finalizable(cycle);
+    GYRE_YIELD_POINT("finalize");
+    *unproved = take_finalizable(cycle);
     if (cycle->finalizable.count == 0)
         return true;
-    *ran = true;
+    /* References were taken and given back. */
+    *unproved = true;
     gyre_phase_finalize(cycle);
     /* One of them forked, and this is the child: threads that had limbo on
      * are not here, so nothing is known of the set any more. */
