@@ -49,7 +49,9 @@ gyre_memory_thread_init(struct gyre_thread *self)
         *memory_current(self, index) = (struct gyre_page *)&gyre_page_none;
     }
     thread->trims = gyre_load_relaxed(&self->heap->memory.trims);
-    thread->epoch = gyre_load_relaxed(&self->heap->memory.epoch) - 1;
+    /* acquire; pairs: gyre_memory_options_changed(). As in
+     * gyre_cache_catch_up(), with nothing in the cache yet. */
+    thread->epoch = gyre_load_acquire(&self->heap->memory.epoch);
     /* Of raw memory alone nothing waits in limbo.
      * acquire; pairs: gyre_memory_limbo_end(). As for all who follow; that it
      * is a cycle's which has begun, see .open.shake */
@@ -173,10 +175,14 @@ gyre_memory_thread_leave(struct gyre_thread *self)
             gyre_cache_forget_current(self, (struct page *)current);
             gone = leave_or_chain(self, (struct page *)current, gone);
         }
-        while ((page = gyre_refill_take_available(self, index)) != NULL)
+        while (thread->available[index] != NULL) {
+            page = gyre_refill_take_available(self, index);
             gone = leave_or_chain(self, page, gone);
-        while ((page = gyre_refill_take_sparse(self, index)) != NULL)
+        }
+        while (thread->sparse[index] != NULL) {
+            page = gyre_refill_take_sparse(self, index);
             gone = leave_or_chain(self, page, gone);
+        }
     }
     gyre_page_dispose_list(self->heap, gone);
     leave_closed(self);

@@ -13,6 +13,7 @@
  * only shortly before it is used. */
 #define EXTEND_BYTES 4096u
 /* And so many blocks at most in memory that is there already. */
+#define EXTEND_LEAST 8u
 #define EXTEND_MOST 128u
 
 /* Word 1 of a block that was never an object, or is none any more. */
@@ -186,15 +187,18 @@ extend_into_holes(struct page *page)
     return false;
 }
 
-/* How many blocks to link at a time. Where there is memory already, as many
- * more as the page was used so far: each costs a cache line, no more. */
+/* How many blocks to link at a time: as many more as the page was used so
+ * far, for each costs a cache line. Memory that was never written costs a
+ * fault for each of the system's pages: of it one at a time at most. */
 static uint32_t
 extend_count(const struct page *page)
 {
     uint32_t size = page->fast.block_size;
-    uint32_t count = size >= EXTEND_BYTES ? 1 : EXTEND_BYTES / size;
-    uint32_t more = page->fresh < EXTEND_MOST ? page->fresh : EXTEND_MOST;
-    return page->reused && more > count ? more : count;
+    uint32_t most = size >= EXTEND_BYTES ? 1 : EXTEND_BYTES / size;
+    uint32_t more =
+        page->fresh < EXTEND_LEAST ? EXTEND_LEAST
+        : page->fresh < EXTEND_MOST ? page->fresh : EXTEND_MOST;
+    return page->reused || more < most ? more : most;
 }
 
 void

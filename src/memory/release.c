@@ -131,12 +131,11 @@ blank_pages(struct segment *segment, unsigned first, unsigned pages)
 
 /* And in their segment. Page lock held, but not meanwhile. */
 static void
-free_pages(struct gyre_heap *heap, struct segment *segment, unsigned first,
-           unsigned pages)
+free_pages(struct gyre_heap *heap, struct segment *segment, uint64_t mask)
 {
     struct memory_heap *memory = &heap->memory;
-    uint64_t mask = segment_mask(first, pages), limit = cache_limit(heap);
-    uint64_t dirty = mask;
+    uint64_t limit = cache_limit(heap), dirty = mask;
+    unsigned pages = (unsigned)__builtin_popcountll(mask);
     if (over_limit(memory, limit, pages) &&
         ((segment->free_pages | mask) != SEGMENT_ALL_PAGES ||
          gyre_load_relaxed(&memory->pinned) > 0)) {
@@ -156,7 +155,7 @@ gyre_segment_give_pages(struct gyre_heap *heap, struct segment *segment,
 {
     blank_pages(segment, first, pages);
     pthread_mutex_lock(&heap->memory.page_lock);
-    free_pages(heap, segment, first, pages);
+    free_pages(heap, segment, segment_mask(first, pages));
     pthread_mutex_unlock(&heap->memory.page_lock);
 }
 
@@ -212,11 +211,30 @@ gyre_segment_give(struct gyre_heap *heap, struct page *page)
     gyre_segment_give_pages(heap, segment_of(page), page_index(page), pages);
 }
 
+/* Those at the head of a list that lie in one segment, as far as the heap may
+ * keep them all; the first in any case. Page lock held. */
+static uint64_t
+take_together(struct gyre_heap *heap, struct page **list)
+{
+    struct segment *segment = segment_of(*list);
+    uint64_t limit = cache_limit(heap), mask = 0;
+    unsigned pages = 0;
+    do {
+        struct page *page = *list;
+        mask |= segment_mask(page_index(page), page->span_pages);
+        pages += page->span_pages;
+        *list = page->next;
+        page->next = NULL;
+    } while (*list != NULL && segment_of(*list) == segment &&
+             !over_limit(&heap->memory, limit, pages + (*list)->span_pages));
+    return mask;
+}
+
 void
 gyre_segment_give_list(struct gyre_heap *heap, struct page *list)
 {
     struct memory_heap *memory = &heap->memory;
-    struct page *page, *next;
+    struct page *page;
     for (page = list; page != NULL; page = page->next) {
         gyre_hardened_unguard(page);
         /* relaxed: a statistic */
@@ -224,10 +242,9 @@ gyre_segment_give_list(struct gyre_heap *heap, struct page *list)
         blank_pages(segment_of(page), page_index(page), page->span_pages);
     }
     pthread_mutex_lock(&memory->page_lock);
-    for (page = list; page != NULL; page = next) {
-        next = page->next;
-        page->next = NULL;
-        free_pages(heap, segment_of(page), page_index(page), page->span_pages);
+    while (list != NULL) {
+        struct segment *segment = segment_of(list);
+        free_pages(heap, segment, take_together(heap, &list));
     }
     pthread_mutex_unlock(&memory->page_lock);
 }
