@@ -76,12 +76,16 @@ free_slow(void *block)
     errno = error;
 }
 
-/* The page may be empty, and go. */
+/* The page may be empty, and go; but not while the thread holds the heap's
+ * locks for a fork: then the next free looks. */
 GYRE_NOINLINE static void
 look(struct gyre_thread *self, struct gyre_page *page)
 {
     int error = errno;
-    gyre_memory_page_look(self, (struct page *)page);
+    if (gyre_malloc_enter())
+        gyre_memory_page_look(self, (struct page *)page);
+    else
+        page_look_after((struct page *)page, 1);
     errno = error;
 }
 

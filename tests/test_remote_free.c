@@ -98,6 +98,90 @@ test_pages_others_emptied_go_home_though_their_owner_does_nothing(void **state)
     assert_int_equal(gyre_heap_check(fx->heap), GYRE_OK);
 }
 
+struct halves {
+    void **blocks;
+    struct gate taken, leave;
+    bool polls; /* instead of waiting detached */
+    bool done;  /* atomic */
+};
+
+/* Takes all, frees every other one, so that all its pages have room, and
+ * then no more. */
+static void
+free_half_and_idle(struct fixture *fx, struct gyre_thread *self, void *arg)
+{
+    struct halves *halves = arg;
+    size_t i;
+    (void)fx;
+    for (i = 0; i < COUNT; i++)
+        assert_non_null(halves->blocks[i] = gyre_mem_alloc(40));
+    for (i = 0; i < COUNT; i += 2)
+        gyre_mem_free(halves->blocks[i]);
+    gate_open(&halves->taken);
+    while (halves->polls && !__atomic_load_n(&halves->done, __ATOMIC_ACQUIRE))
+        gyre_safepoint(self);
+    if (!halves->polls)
+        gate_wait(&halves->leave); /* detached */
+}
+
+static void
+free_other_half(const struct halves *halves, size_t from)
+{
+    size_t i;
+    for (i = from; i < COUNT; i += 2)
+        gyre_mem_free(halves->blocks[i]);
+}
+
+/* Covers .mem.settle: the pages were open all the time. */
+static void
+test_open_pages_go_home_though_their_owner_waits_detached(void **state)
+{
+    static void *blocks[COUNT];
+    struct halves halves = {blocks, GATE_INIT, GATE_INIT, false, false};
+    struct fixture *fx = *state;
+    struct worker worker;
+    uint64_t before = statistics(fx).pages_in_use;
+    size_t i;
+    worker_start(&worker, fx, free_half_and_idle, &halves);
+    gate_wait(&halves.taken);
+    assert_true(statistics(fx).pages_in_use >= before + COUNT * 40 / PAGE);
+    free_other_half(&halves, COUNT / 2 + 1);
+    /* Those noticed before it was detached take a period of the scavenger's;
+     * if any of this stays, the test does not end. */
+    while (statistics(fx).pages_in_use > before + COUNT * 40 / PAGE / 2 + 3)
+        gyre_safepoint(gyre_self);
+    for (i = 1; i < COUNT / 2 + 1; i += 2)
+        gyre_mem_free(blocks[i]);
+    while (statistics(fx).pages_in_use > before)
+        gyre_safepoint(gyre_self);
+    assert_int_equal(gyre_heap_check(fx->heap), GYRE_OK);
+    gate_open(&halves.leave);
+    worker_join(&worker);
+    assert_int_equal(gyre_heap_check(fx->heap), GYRE_OK);
+}
+
+/* Covers .mem.settle: asked by the scavenger's timer, it looks. */
+static void
+test_open_pages_go_home_though_their_owner_only_polls(void **state)
+{
+    static void *blocks[COUNT];
+    struct halves halves = {blocks, GATE_INIT, GATE_INIT, true, false};
+    struct fixture *fx = *state;
+    struct worker worker;
+    uint64_t before = statistics(fx).pages_in_use;
+    assert_int_equal(
+        gyre_option_set(fx->heap, GYRE_OPT_MEMORY_RETURN_DELAY, 4), GYRE_OK);
+    worker_start(&worker, fx, free_half_and_idle, &halves);
+    gate_wait(&halves.taken);
+    free_other_half(&halves, 1);
+    /* or the test does not end */
+    while (statistics(fx).pages_in_use > before + 1)
+        gyre_safepoint(gyre_self);
+    __atomic_store_n(&halves.done, true, __ATOMIC_RELEASE);
+    worker_join(&worker);
+    assert_int_equal(gyre_heap_check(fx->heap), GYRE_OK);
+}
+
 /* Nobody adopts anything for that. */
 static void
 test_survivors_of_a_thread_that_left_go_home_page_by_page(void **state)
@@ -188,6 +272,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_a_thread_that_only_frees_maps_nothing_and_keeps_nothing),
         TEST(test_pages_others_emptied_go_home_though_their_owner_does_nothing),
+        TEST(test_open_pages_go_home_though_their_owner_waits_detached),
+        TEST(test_open_pages_go_home_though_their_owner_only_polls),
         TEST(test_survivors_of_a_thread_that_left_go_home_page_by_page),
         TEST(test_many_threads_may_free_one_threads_blocks_at_once),
     };

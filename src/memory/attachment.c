@@ -48,6 +48,7 @@ gyre_memory_thread_init(struct gyre_thread *self)
         self->current[index] = (struct gyre_page *)&gyre_page_none;
         *memory_current(self, index) = (struct gyre_page *)&gyre_page_none;
     }
+    thread->settles = gyre_load_relaxed(&self->heap->memory.settles);
     thread->trims = gyre_load_relaxed(&self->heap->memory.trims);
     /* acquire; pairs: gyre_memory_options_changed(). As in
      * gyre_cache_catch_up(), with nothing in the cache yet. */

@@ -11,6 +11,7 @@
 #include "large.h"
 #include "page.h"
 #include "retire.h"
+#include "settle.h"
 
 /* A free by whichever way the page's owner says. Never into limbo. */
 static void
@@ -50,6 +51,15 @@ gyre_memory_pending_push(struct gyre_thread *self)
     free_batch_flush(self, &batch);
 }
 
+/* The thread's last free went to `page`. But a push may start a thread, for
+ * which the C library may free by our own malloc. */
+static void
+pending_expect(struct free_batch *pending, struct page *page)
+{
+    if (pending->count == 0)
+        pending->page = page;
+}
+
 /* A block of a small class that is not the thread's own, or in limbo times
  * may be. */
 static void
@@ -65,7 +75,7 @@ small_free(struct gyre_thread *self, struct page *page, void *block)
     } else if (pending->page != page) {
         memory_pending_flush(self);
         chain_free(self, page, chain);
-        pending->page = page;
+        pending_expect(pending, page);
     } else {
         gyre_link_store(self, block,
                         pending->count > 0 ? (uintptr_t)pending->first + 1
@@ -76,7 +86,7 @@ small_free(struct gyre_thread *self, struct page *page, void *block)
         if (++pending->count < PENDING_MOST)
             return;
         gyre_memory_pending_push(self);
-        pending->page = page;
+        pending_expect(pending, page);
     }
 }
 
@@ -186,6 +196,7 @@ gyre_memory_limbo_follow(struct gyre_thread *self)
         gyre_memory_limbo(self, stamps);
     if (cache_is_behind(&self->heap->memory, thread))
         gyre_cache_catch_up(self);
+    gyre_settle_follow(self);
 }
 
 /* ---- a cycle's limbo, and who leaves meanwhile ---- */

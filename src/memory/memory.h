@@ -28,7 +28,8 @@ enum page_state {
                      * but that the owner frees into */
     PAGE_FULL,      /* closed; in its owner's full list, or the heap's list of
                      * abandoned full pages; remote frees bring it back */
-    PAGE_RETURNED,  /* closed; full once, in its owner's returned list */
+    PAGE_RETURNED,  /* closed; in its owner's returned list, as others freed
+                     * into it */
     PAGE_ABANDONED, /* closed; its owner left; in the heap's list of its class
                      */
     PAGE_RETIRING,  /* empty, waits for a grace period .mem.stable */
@@ -312,6 +313,10 @@ struct memory_heap {
     /* raised when threads are asked for something: to look at the limits of
      * their caches, or, with `trims`, to trim their pages */
     uint32_t epoch, trims;
+    /* others freed into open pages: since threads that run were last asked to
+     * look at theirs, how often they were, and whether somebody is to look at
+     * those of detached threads .mem.settle */
+    uint32_t others_freed, settles, settle_detached;
     int64_t container_net_gone;       /* container_net of threads that left */
     /* raw threads were cut off by a fork: one may have been changing a
      * block's trailer .mem.guard; const once other threads run */
@@ -374,9 +379,9 @@ struct memory_thread {
     /* What counts against the limits: empty pages and the counted ones. */
     uint32_t kept_of[GYRE_ALLOC_INDEXES];
     uint64_t kept_pages, kept_blocks;
-    uint32_t epoch, trims; /* the heap's when it last did as asked */
+    uint32_t epoch, trims, settles; /* the heap's when it last did as asked */
     struct page *full;     /* all kinds */
-    struct page *returned; /* full pages that others freed into */
+    struct page *returned; /* closed pages that others freed into */
     uint32_t has_returned; /* atomic hint for `returned` */
     uint32_t limbo_stamps; /* ages whose dead go to limbo; 0: it is off */
     uintptr_t limbo;       /* dead blocks, linked by word 0, of any page */

@@ -3,12 +3,13 @@
  *
  *            close_current        freed into by others
  *   CURRENT --------------> FULL ----------------------> RETURNED
- *    ^   ^ \                 | first own free               |
- *    |   |  \  own_freed     v                              |
- *    |   |   '-----------> SPARSE                           |
- *    |   |                   | more of them                 |
- *    |   |                   v                              |
- *    |   '-------------- AVAILABLE <------------------------'
+ *    ^   ^ \                 | first own free              |  ^
+ *    |   |  \  own_freed     v           .mem.settle       |  |
+ *    |   |   '-----------> SPARSE --------------------------- |
+ *    |   |                   | more of them                |  |
+ *    |   |                   v           .mem.settle       |  |
+ *    |   '-------------- AVAILABLE --------------------------'
+ *    |                       | ^---------------------------'
  *    |                       | emptied      take_returned()
  *    '------- FREE (cache) <-'
  *
@@ -424,29 +425,58 @@ gyre_memory_alloc(struct gyre_thread *self, uint32_t index)
 
 /* ---- pages that empty ---- */
 
-void
-gyre_refill_give_up(struct gyre_thread *self, struct page *page)
+static void
+give(struct gyre_thread *self, struct page *page)
 {
-    end_current(self, page);
-    gyre_page_note(self, page);
     gyre_counts_page_gone(self, page);
     page_set_owner(page, NULL);
     gyre_page_dispose(self->heap, page);
 }
 
 void
-gyre_refill_end_available(struct gyre_thread *self, struct page *page)
+gyre_refill_give_up(struct gyre_thread *self, struct page *page)
+{
+    end_current(self, page);
+    gyre_page_note(self, page);
+    give(self, page);
+}
+
+static void
+end_available(struct gyre_thread *self, struct page *page)
 {
     gyre_page_unlist(self->heap, page);
     page->own_freed = 0;
     gyre_page_note(self, page);
+}
+
+void
+gyre_refill_end_available(struct gyre_thread *self, struct page *page)
+{
+    end_available(self, page);
     /* While a collection is open it may know this page: see .mem.stable */
-    if (gyre_load_relaxed(&self->heap->memory.pinned) == 0 &&
-        gyre_cache_put(self, page))
-        return;
-    gyre_counts_page_gone(self, page);
-    page_set_owner(page, NULL);
-    gyre_page_dispose(self->heap, page);
+    if (gyre_load_relaxed(&self->heap->memory.pinned) > 0 ||
+        !gyre_cache_put(self, page))
+        give(self, page);
+}
+
+void
+gyre_refill_give_available(struct gyre_thread *self, struct page *page)
+{
+    end_available(self, page);
+    give(self, page);
+}
+
+void
+gyre_refill_return(struct gyre_thread *self, struct page *page)
+{
+    struct memory_thread *thread = &mutator_of(self)->memory;
+    gyre_page_unlist(self->heap, page);
+    page->own_freed = 0;
+    page_set_owner(page, owner_closed(self));
+    page_set_state(page, PAGE_RETURNED);
+    page_list_push(&thread->returned, page);
+    /* relaxed: a hint; the list itself is read under the lock */
+    gyre_store_relaxed(&thread->has_returned, 1);
 }
 
 void

@@ -14,6 +14,11 @@ void gyre_refill_free_closed(struct gyre_thread *self, struct page *page,
 void gyre_refill_give_up(struct gyre_thread *self, struct page *page);
 /* An available page, empty, is kept or given up. */
 void gyre_refill_end_available(struct gyre_thread *self, struct page *page);
+/* The same, but given up in any case. */
+void gyre_refill_give_available(struct gyre_thread *self, struct page *page);
+/* An available page that was just closed goes to those that others freed
+ * into. Page lock held. */
+void gyre_refill_return(struct gyre_thread *self, struct page *page);
 /* A full page of the thread's becomes available. Page lock held. */
 void gyre_refill_open_full(struct gyre_thread *self, struct page *page);
 /* Pages that others brought back become available. */

@@ -10,6 +10,7 @@
 #include "../fault.h"
 #include "../heap.h"
 #include "counts.h"
+#include "settle.h"
 
 /* Put `chain` in front of what `old` holds. */
 static uintptr_t
@@ -88,6 +89,9 @@ gyre_remote_push(struct gyre_thread *self, struct page *page,
     struct memory_counts *counts = &mutator_of(self)->memory.counts;
     uintptr_t old = gyre_load_relaxed(&page->remote_free); /* see the swap */
     uintptr_t new;
+    /* relaxed: it owns the page as long as that is open; read before the push,
+     * after which the page may be gone */
+    struct gyre_thread *owner = gyre_load_relaxed(&page->fast.owner);
     count_add(&counts->of[page_alloc_index(page)].remote_frees, chain.count);
     if (FAULT_DUE(FAULT_REMOTE_FREE_LOST, 1000))
         return;
@@ -102,6 +106,8 @@ gyre_remote_push(struct gyre_thread *self, struct page *page,
          * the list sees its links, and all this thread did with the blocks.
          * No ABA: single blocks are never taken off. */
     } while (!gyre_cas_weak_release(&page->remote_free, &old, new));
+    if (settle_is_due(old, new) && owner != NULL)
+        gyre_settle_notice(self, owner_plain(owner));
 }
 
 /* Hang a list of freed blocks before the page's own. */

@@ -14,6 +14,7 @@
 
 #include "../heap.h"
 #include "segment.h"
+#include "settle.h"
 
 /* Segments are looked at under one hold of the lock. */
 #define LOCK_BATCH 64u
@@ -108,6 +109,14 @@ wait_until(struct memory_heap *memory, uint64_t ns)
                                  &until);
 }
 
+static bool
+has_work(const struct memory_heap *memory)
+{
+    /* relaxed: stored under the lock */
+    return memory->idle_segments > 0 ||
+           gyre_load_relaxed(&memory->others_freed) != 0;
+}
+
 /* Wait for a look to be due. Page lock held, but not meanwhile. */
 static void
 wait_for_look(struct gyre_heap *heap)
@@ -120,7 +129,7 @@ wait_for_look(struct gyre_heap *heap)
             pthread_cond_wait(&scavenger->wake, &memory->page_lock);
         } else if (gyre_clock_ns() < due) {
             wait_until(memory, due);
-        } else if (memory->idle_segments > 0) {
+        } else if (has_work(memory)) {
             return;
         } else {
             scavenger->asleep = true;
@@ -149,6 +158,9 @@ scavenger_main(void *arg)
         }
         scavenger->looked_ns = gyre_clock_ns();
         (void)look_at_all(heap, period_ns(heap) > 0, 0);
+        pthread_mutex_unlock(&memory->page_lock);
+        gyre_settle_ask(heap);
+        pthread_mutex_lock(&memory->page_lock);
     }
     pthread_mutex_unlock(&memory->page_lock);
     gyre_fetch_sub_relaxed(&threads, 1); /* relaxed: a count */
@@ -190,8 +202,10 @@ gyre_scavenger_start(struct gyre_heap *heap)
     pthread_mutex_lock(&memory->page_lock);
     scavenger->started = created;
     scavenger->starting = false;
-    if (!created)
+    if (!created) {
+        gyre_store_relaxed(&memory->others_freed, 0); /* nobody will ask */
         (void)look_at_all(heap, false, 0);
+    }
     pthread_mutex_unlock(&memory->page_lock);
 }
 
@@ -218,7 +232,7 @@ gyre_scavenger_notify(struct gyre_heap *heap)
 {
     struct memory_heap *memory = &heap->memory;
     struct scavenger *scavenger = &memory->scavenger;
-    if (memory->idle_segments == 0)
+    if (!has_work(memory))
         return;
     if (scavenger->asleep) {
         scavenger->asleep = false;
