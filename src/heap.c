@@ -413,6 +413,7 @@ gyre_heap_destroy(struct gyre_heap *heap)
         gyre_thread_leave(self);
     }
     unlist_heap(heap);
+    gyre_scavenger_stop(heap);
     free_mutators(heap);
     gyre_memory_table_delete(heap, heap->by_number, heap->by_number_bytes);
     gyre_world_destroy(&heap->world);

@@ -120,7 +120,8 @@ attach_and_leave(void *arg)
                    "attach again");
     }
     gyre_statistics_get(fx->heap, &after);
-    GYRE_CHECK(after.mapped == before.mapped, "churn grows nothing");
+    /* less when the timer found the segment free */
+    GYRE_CHECK(after.mapped <= before.mapped, "churn grows nothing");
     gyre_thread_leave(self);
     return NULL;
 }

@@ -278,7 +278,7 @@ gyre_scavenger_init(struct gyre_heap *heap)
 }
 
 void
-gyre_scavenger_destroy(struct gyre_heap *heap)
+gyre_scavenger_stop(struct gyre_heap *heap)
 {
     struct memory_heap *memory = &heap->memory;
     struct scavenger *scavenger = &memory->scavenger;
@@ -288,8 +288,16 @@ gyre_scavenger_destroy(struct gyre_heap *heap)
     join = scavenger->started;
     pthread_cond_signal(&scavenger->wake);
     pthread_mutex_unlock(&memory->page_lock);
-    if (join)
-        pthread_join(scavenger->thread, NULL);
+    if (!join)
+        return;
+    pthread_join(scavenger->thread, NULL);
+    scavenger->started = false; /* the last thread of the heap is the caller */
+}
+
+void
+gyre_scavenger_destroy(struct gyre_heap *heap)
+{
+    struct scavenger *scavenger = &heap->memory.scavenger;
     pthread_cond_destroy(&scavenger->settled);
     pthread_cond_destroy(&scavenger->wake);
 }

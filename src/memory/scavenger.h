@@ -31,7 +31,10 @@ struct scavenger {
 };
 
 void gyre_scavenger_init(struct gyre_heap *heap);
-/* Ends the thread; none is started any more. */
+/* Ends the thread, which looks at the heap's threads; none is started any
+ * more. By the last thread of the heap. */
+void gyre_scavenger_stop(struct gyre_heap *heap);
+/* After that. */
 void gyre_scavenger_destroy(struct gyre_heap *heap);
 
 /* Something became free. Page lock held. */
