@@ -147,6 +147,7 @@ answer_requests(struct mutator *self)
     gyre_handshake_answer(&self->part, phase);
     gyre_participant_park(&self->part);
     rcu_member_quiescent(&self->part.rcu);
+    gyre_memory_do_asked(&self->fast);
 }
 
 /* The thread's own put-off work, at the outermost safepoint. */
@@ -214,6 +215,7 @@ gyre_return_from_wait(struct mutator *self)
 {
     gyre_participant_return(&self->part);
     gyre_collector_follow(self);
+    gyre_memory_do_asked(&self->fast);
 }
 
 static bool

@@ -194,6 +194,12 @@ gyre_memory_limbo_follow(struct gyre_thread *self)
     memory_pending_flush(self);
     if (stamps != thread->limbo_stamps)
         gyre_memory_limbo(self, stamps);
+}
+
+void
+gyre_memory_do_asked(struct gyre_thread *self)
+{
+    const struct memory_thread *thread = &mutator_of(self)->memory;
     if (cache_is_behind(&self->heap->memory, thread))
         gyre_cache_catch_up(self);
     gyre_settle_follow(self);

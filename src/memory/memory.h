@@ -480,9 +480,11 @@ memory_note_stale_readers(const void *block)
 /* Limbo on (stamps != 0) or off for one thread; off frees what waited. In a
  * stop, or by the owner. The heap's limbo_stamps is the caller's. */
 void gyre_memory_limbo(struct gyre_thread *self, uint32_t stamps);
-/* Do as the heap's limbo_stamps says, and what else the heap asks of its
- * threads. The owner at a safepoint, or under its claim. */
+/* Do as the heap's limbo_stamps says. The owner at a safepoint, or under its
+ * claim. */
 void gyre_memory_limbo_follow(struct gyre_thread *self);
+/* What else the heap asks of its threads. The owner at a safepoint. */
+void gyre_memory_do_asked(struct gyre_thread *self);
 /* A cycle begins: what dies with these ages from now on waits, in each thread
  * once it follows. */
 void gyre_memory_limbo_begin(struct gyre_heap *heap, uint32_t stamps);
