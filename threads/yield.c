@@ -10,6 +10,7 @@
 
 static uint64_t seed_of_process = 1;
 static uint64_t threads_seeded;
+static gyre_yield_fn watcher; /* atomic */
 static __thread uint64_t state;
 
 static uint64_t
@@ -30,9 +31,18 @@ gyre_yield_seed(uint64_t seed)
 }
 
 void
+gyre_yield_watch(gyre_yield_fn watch)
+{
+    /* relaxed: set before the threads that it is for come to a point */
+    gyre_store_relaxed(&watcher, watch);
+}
+
+void
 gyre_yield_here(const char *point)
 {
-    (void)point;
+    gyre_yield_fn watch = gyre_load_relaxed(&watcher);
+    if (watch != NULL)
+        watch(point);
     if (state == 0) {
         /* relaxed: a number of its own for each thread, no order implied */
         uint64_t nth = gyre_fetch_add_relaxed(&threads_seeded, 1) + 1;

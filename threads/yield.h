@@ -15,6 +15,11 @@
 void gyre_yield_here(const char *point);
 /* Seed for threads that reach their first point after this; 1 before. */
 GYRE_API void gyre_yield_seed(uint64_t seed);
+/* Call `watch` at each point from now on, on the thread that has come to it;
+ * NULL: no more. Tests make one certain interleaving of it. Set while no other
+ * thread is at a point. */
+typedef void (*gyre_yield_fn)(const char *point);
+void gyre_yield_watch(gyre_yield_fn watch);
 #define GYRE_YIELD_POINT(name) gyre_yield_here(name)
 #else
 #define GYRE_YIELD_POINT(name) ((void)0)

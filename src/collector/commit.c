@@ -250,6 +250,7 @@ bool
 gyre_phase_commit_beside(struct cycle *cycle)
 {
     bool check = heap_option(cycle->heap, GYRE_OPT_GC_CHECK) != 0, saved;
+    GYRE_YIELD_POINT("save");
     if (!save_beside(cycle, &saved) ||
         (saved && !gyre_phase_prove_beside(cycle)))
         return false;

@@ -58,8 +58,10 @@ static void
 process(struct mutator *self, struct gyre_object *obj, struct free_batch *batch)
 {
     const struct gyre_type *type = gyre_type_of(obj);
-    if (GYRE_UNLIKELY(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_WEAK))
+    if (GYRE_UNLIKELY(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_WEAK)) {
+        GYRE_YIELD_POINT("dead, weakly named");
         gyre_weak_clear(self, obj, true);
+    }
     if (type->traits & TYPE_HAS_SLOTS)
         release_tables(obj, type);
     if (type->clear != NULL)
