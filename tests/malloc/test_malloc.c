@@ -49,10 +49,18 @@ is_filled(const unsigned char *block, int value, size_t size)
 static void
 test_every_name_is_the_librarys(void **state)
 {
-    static const char *const names[] = {
-        "malloc",   "calloc",         "realloc",           "reallocarray",
-        "memalign", "posix_memalign", "aligned_alloc",     "valloc",
-        "pvalloc",  "free",           "malloc_usable_size", "malloc_trim"};
+    static const char *const names[] = {"malloc",
+                                        "calloc",
+                                        "realloc",
+                                        "reallocarray",
+                                        "memalign",
+                                        "posix_memalign",
+                                        "aligned_alloc",
+                                        "valloc",
+                                        "pvalloc",
+                                        "free",
+                                        "malloc_usable_size",
+                                        "malloc_trim"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         Dl_info info;
