@@ -293,3 +293,20 @@ malloc_usable_size(void *block)
     check_ours(block, "malloc_usable_size");
     return gyre_mem_size(block);
 }
+
+/* ---- giving back ---- */
+
+/* What the caller's thread has, what threads left behind, and what the heap
+ * keeps; other threads follow when they look for memory next. How much to
+ * keep (`pad`) is a matter of the options. */
+MALLOC_API int
+malloc_trim(size_t pad)
+{
+    uint64_t bytes;
+    (void)pad;
+    if (!gyre_malloc_enter())
+        return 0;
+    bytes = gyre_heap_trim(gyre_self->heap);
+    gyre_malloc_exit();
+    return bytes > 0;
+}

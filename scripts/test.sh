@@ -1,13 +1,13 @@
 #!/bin/sh
-# The demo, then the tests: built by gcc for release and with the address and
-# thread sanitizers, and by clang with the thread sanitizer; in each the small
-# heap for 20 seconds and the unit tests; in release the oracle's faults and bad
-# input as well. Under 15 minutes on 2 processors.
+# The demo, then the tests: built by gcc for release, hardened, and with the
+# address and thread sanitizers, and by clang with the thread sanitizer; in each
+# the small heap for 20 seconds and the unit tests; in release the oracle's
+# faults and bad input as well. Under 15 minutes on 2 processors.
 # All of it is run, so that one failure does not hide another.
 set -eu
 cd "$(dirname "$0")/.."
 
-presets="release asan tsan tsan-clang"
+presets="release hardened asan tsan tsan-clang"
 started=$(date +%s)
 failed=
 

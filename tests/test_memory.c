@@ -303,8 +303,8 @@ test_large_block_is_unmapped_at_once_without_a_delay(void **state)
     assert_non_null(block);
     block[0] = block[9 * MIB - 1] = 1;
     assert_in_range(statistics(fx).mapped - mapped, 9 * MIB, 10 * MIB);
-    assert_int_equal(
-        gyre_option_set(fx->heap, GYRE_OPT_MEMORY_RETURN_DELAY, 0), GYRE_OK);
+    assert_int_equal(gyre_option_set(fx->heap, GYRE_OPT_MEMORY_RETURN_DELAY, 0),
+                     GYRE_OK);
     gyre_mem_free(block);
     assert_int_equal(statistics(fx).mapped, mapped);
 }

@@ -170,8 +170,8 @@ test_open_pages_go_home_though_their_owner_only_polls(void **state)
     struct fixture *fx = *state;
     struct worker worker;
     uint64_t before = statistics(fx).pages_in_use;
-    assert_int_equal(
-        gyre_option_set(fx->heap, GYRE_OPT_MEMORY_RETURN_DELAY, 4), GYRE_OK);
+    assert_int_equal(gyre_option_set(fx->heap, GYRE_OPT_MEMORY_RETURN_DELAY, 4),
+                     GYRE_OK);
     worker_start(&worker, fx, free_half_and_idle, &halves);
     gate_wait(&halves.taken);
     free_other_half(&halves, 1);

@@ -36,7 +36,7 @@ enum gyre_page_kind {
 /* Small blocks: a page of one block size. */
 struct gyre_page {
     /* owner only */
-    uintptr_t free;     /* first free block plus one */
+    uintptr_t free;      /* first free block plus one */
     uint32_t allocated;  /* blocks handed out so far, modulo 2^32 */
     uint32_t frees_left; /* frees by the owner until it looks at the page */
     /* any thread, atomic; changed under the heap's page lock */
@@ -58,8 +58,7 @@ gyre_link_mask(uint64_t secret, const void *block)
 GYRE_INLINE void
 gyre_link_store(const struct gyre_thread *self, void *block, uintptr_t link)
 {
-    uint64_t word =
-        (uint64_t)link ^ gyre_link_mask(self->link_secret, block);
+    uint64_t word = (uint64_t)link ^ gyre_link_mask(self->link_secret, block);
     /* relaxed: the block is dead; a stray reader needs a defined value */
     gyre_store_relaxed((gyre_word *)block, word);
 }
@@ -76,10 +75,9 @@ gyre_link_load(const struct gyre_thread *self, const void *block)
      * it too */
     uint64_t word = gyre_load_relaxed((const gyre_word *)block) ^
                     gyre_link_mask(self->link_secret, block);
-    if (GYRE_HARDENED &&
-        GYRE_UNLIKELY(word != GYRE_LINK_END &&
-                      ((word ^ (uint64_t)(uintptr_t)block) &
-                       ~(GYRE_SEGMENT_BYTES - 1)) != 0))
+    if (GYRE_HARDENED && GYRE_UNLIKELY(word != GYRE_LINK_END &&
+                                       ((word ^ (uint64_t)(uintptr_t)block) &
+                                        ~(GYRE_SEGMENT_BYTES - 1)) != 0))
         gyre_link_broken(block);
     return (uintptr_t)word;
 }
@@ -225,8 +223,8 @@ gyre_mem_alloc_inline(size_t size)
     uintptr_t link;
     if (GYRE_MEM_CHECKED || GYRE_UNLIKELY(size > GYRE_SMALL_MAX))
         return gyre_mem_alloc(size);
-    page = self->current[gyre_alloc_index(GYRE_PAGE_RAW,
-                                          gyre_size_class(size))];
+    page =
+        self->current[gyre_alloc_index(GYRE_PAGE_RAW, gyre_size_class(size))];
     link = page->free;
     if (GYRE_UNLIKELY(link == GYRE_LINK_END))
         return gyre_mem_alloc(size);

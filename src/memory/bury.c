@@ -41,8 +41,8 @@ link_of(const struct burial *burial, const void *block)
 {
     /* relaxed, here and below: the child has one thread */
     uint64_t word = gyre_load_relaxed((const gyre_word *)block);
-    return (uintptr_t)(
-        word ^ gyre_link_mask(burial->secret->link_secret, block));
+    return (uintptr_t)(word ^
+                       gyre_link_mask(burial->secret->link_secret, block));
 }
 
 /* Follow a free list as long as it leads from block to block of the page, and
@@ -81,8 +81,7 @@ find_holes(const struct burial *burial, struct page *page, struct found *found)
 {
     uint32_t i;
     for (i = 0; i < page->fresh && page->purged != 0; i++) {
-        unsigned char *block =
-            page->blocks + (size_t)i * page->fast.block_size;
+        unsigned char *block = page->blocks + (size_t)i * page->fast.block_size;
         if (!page_is_hole(page, i) ||
             (found->bits[i / 64] >> (i % 64) & 1) != 0)
             continue;

@@ -149,8 +149,7 @@ check_small(const struct page *page, bool closed, const struct tally *tally)
         (page->fast.frees_left > 1 && !page->counted &&
          page->fast.frees_left > page_used(page) && !closed &&
          page_state(page) != PAGE_FREE))
-        BAD(page, "%u more frees until it is looked at",
-            page->fast.frees_left);
+        BAD(page, "%u more frees until it is looked at", page->fast.frees_left);
     if (closed && waiting == page_used(page))
         BAD(page, "empty, but in its list still");
     if (MEMORY_GUARD && page->kind == GYRE_PAGE_RAW && !tally->raw_threads)
@@ -265,8 +264,8 @@ check_segment(const struct segment *segment, const struct gyre_heap *heap,
                (const void *)segment);
     tally->free_dirty +=
         (uint64_t)__builtin_popcountll(free_pages & segment->dirty_pages);
-    tally->free_segments += free_pages == SEGMENT_ALL_PAGES &&
-                            segment->node != MEMORY_SPARES;
+    tally->free_segments +=
+        free_pages == SEGMENT_ALL_PAGES && segment->node != MEMORY_SPARES;
     if (segment->node == MEMORY_SPARES)
         tally->spare_bytes += segment->bytes;
     tally->roomy += free_pages != 0;
@@ -370,8 +369,8 @@ check_thread(struct mutator *mutator, struct tally *tally)
     struct kept kept = {.pages = 0};
     uint32_t index;
     for (index = 0; index < GYRE_ALLOC_INDEXES; index++) {
-        uint64_t pages = check_list(thread->empty[index], PAGE_FREE, index,
-                                    self);
+        uint64_t pages =
+            check_list(thread->empty[index], PAGE_FREE, index, self);
         tally->of[PAGE_AVAILABLE] -=
             check_list(thread->available[index], PAGE_AVAILABLE, index, self);
         tally->of[PAGE_SPARSE] -=

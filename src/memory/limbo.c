@@ -7,9 +7,9 @@
 #include "../heap.h"
 #include "batch.h"
 #include "cache.h"
-#include "refill.h"
 #include "large.h"
 #include "page.h"
+#include "refill.h"
 #include "retire.h"
 #include "settle.h"
 

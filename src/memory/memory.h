@@ -104,7 +104,7 @@ struct segment {
     /* under the page lock */
     struct segment *next_roomy, *prev_roomy; /* with free pages */
     struct segment *next_idle, *prev_idle;   /* with something to return */
-    uint64_t free_pages;  /* bit i: page i is PAGE_FREE */
+    uint64_t free_pages;                     /* bit i: page i is PAGE_FREE */
     uint64_t dirty_pages; /* bit i: page i was written since mapped or purged */
     uint64_t aged_pages;  /* returnable when they were last looked at */
     uint64_t look;        /* number of the last look */
@@ -184,14 +184,14 @@ page_stamps_clear(const struct page *page)
 /* Walks over all segments: under the page lock, or in a stop while pinned,
  * when none is taken away, though threads that no stop waits for may add
  * some. */
-#define segment_first(memory)                                               \
-    /* acquire; pairs: gyre_segment_link(). What is listed is made. */           \
+#define segment_first(memory)                                          \
+    /* acquire; pairs: gyre_segment_link(). What is listed is made. */ \
     gyre_load_acquire(&(memory)->segments)
-#define segment_next(segment)                                               \
-    /* relaxed: const while it is listed, but for unlinking */              \
+#define segment_next(segment)                                  \
+    /* relaxed: const while it is listed, but for unlinking */ \
     gyre_load_relaxed(&(segment)->next)
-#define segment_prev(segment)                                               \
-    /* acquire; pairs: gyre_segment_link(). As in segment_first(). */            \
+#define segment_prev(segment)                                         \
+    /* acquire; pairs: gyre_segment_link(). As in segment_first(). */ \
     gyre_load_acquire(&(segment)->prev)
 
 /* `current` of a thread that has no page of that index. Never written. */
@@ -220,9 +220,9 @@ static inline uintptr_t
 link_load(const void *block)
 {
     uintptr_t link = link_load_any(block);
-    if (GYRE_HARDENED && GYRE_UNLIKELY(link != GYRE_LINK_END &&
-                                       segment_of((void *)link) !=
-                                           segment_of(block)))
+    if (GYRE_HARDENED &&
+        GYRE_UNLIKELY(link != GYRE_LINK_END &&
+                      segment_of((void *)link) != segment_of(block)))
         gyre_link_broken(block);
     return link;
 }
@@ -290,8 +290,8 @@ struct memory_heap {
     /* under page_lock; `segments` atomic: see segment_first() */
     struct segment *segments; /* all, large mappings included */
     struct segment_lists nodes[MEMORY_NODES + 1];
-    uint64_t idle_segments; /* with something to return */
-    uint64_t free_segments; /* those with nothing but free pages */
+    uint64_t idle_segments;  /* with something to return */
+    uint64_t free_segments;  /* those with nothing but free pages */
     char *arena, *arena_end; /* address space for segments to come */
     struct scavenger scavenger;
     struct page *abandoned[GYRE_ALLOC_INDEXES]; /* heads read atomically as a
@@ -304,7 +304,7 @@ struct memory_heap {
     uint64_t spare_bytes;    /* of mappings alone that were freed and kept */
     uint64_t pinned;         /* > 0: no page is reformatted or unmapped;
                               * what empties waits in `retiring` */
-    uint64_t link_secret; /* const: see gyre_link_mask() */
+    uint64_t link_secret;    /* const: see gyre_link_mask() */
     /* any thread, atomic */
     uint64_t mapped, mapped_peak; /* bytes */
     uint64_t pages_in_use;        /* not free; thread caches' not either */
@@ -317,7 +317,7 @@ struct memory_heap {
      * look at theirs, how often they were, and whether somebody is to look at
      * those of detached threads .mem.settle */
     uint32_t others_freed, settles, settle_detached;
-    int64_t container_net_gone;       /* container_net of threads that left */
+    int64_t container_net_gone; /* container_net of threads that left */
     /* raw threads were cut off by a fork: one may have been changing a
      * block's trailer .mem.guard; const once other threads run */
     bool torn;
@@ -380,9 +380,9 @@ struct memory_thread {
     uint32_t kept_of[GYRE_ALLOC_INDEXES];
     uint64_t kept_pages, kept_blocks;
     uint32_t epoch, trims, settles; /* the heap's when it last did as asked */
-    struct page *full;     /* all kinds */
-    struct page *returned; /* closed pages that others freed into */
-    uint32_t has_returned; /* atomic hint for `returned` */
+    struct page *full;              /* all kinds */
+    struct page *returned;          /* closed pages that others freed into */
+    uint32_t has_returned;          /* atomic hint for `returned` */
     uint32_t limbo_stamps; /* ages whose dead go to limbo; 0: it is off */
     uintptr_t limbo;       /* dead blocks, linked by word 0, of any page */
     struct limbo_chunk *retired; /* retired raw blocks */

@@ -257,6 +257,6 @@ gyre_os_avoid_huge(void *address, size_t bytes)
 bool
 gyre_os_protect(void *address, size_t bytes, bool usable)
 {
-    return mprotect(address, bytes, usable ? PROT_READ | PROT_WRITE
-                                           : PROT_NONE) == 0;
+    return mprotect(address, bytes,
+                    usable ? PROT_READ | PROT_WRITE : PROT_NONE) == 0;
 }

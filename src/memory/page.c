@@ -195,9 +195,9 @@ extend_count(const struct page *page)
 {
     uint32_t size = page->fast.block_size;
     uint32_t most = size >= EXTEND_BYTES ? 1 : EXTEND_BYTES / size;
-    uint32_t more =
-        page->fresh < EXTEND_LEAST ? EXTEND_LEAST
-        : page->fresh < EXTEND_MOST ? page->fresh : EXTEND_MOST;
+    uint32_t more = page->fresh < EXTEND_LEAST  ? EXTEND_LEAST
+                    : page->fresh < EXTEND_MOST ? page->fresh
+                                                : EXTEND_MOST;
     return page->reused || more < most ? more : most;
 }
 

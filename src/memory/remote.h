@@ -7,9 +7,9 @@
  *   bits 48-63  open page: blocks on the list. Closed page: REMOTE_CLOSED
  *               less the blocks that are still in use, so that the push
  *               that makes it REMOTE_CLOSED has freed the page's last block
- * A page is open while its owner frees into it (CURRENT, AVAILABLE, SPARSE), closed
- * in the other states with blocks (FULL, RETURNED, ABANDONED): then `used`
- * and the page's own free list stand still, and everybody pushes.
+ * A page is open while its owner frees into it (CURRENT, AVAILABLE, SPARSE),
+ * closed in the other states with blocks (FULL, RETURNED, ABANDONED): then
+ * `used` and the page's own free list stand still, and everybody pushes.
  * Design: docs/design/memory.md .mem.remote */
 #ifndef GYRE_SRC_MEMORY_REMOTE_H
 #define GYRE_SRC_MEMORY_REMOTE_H

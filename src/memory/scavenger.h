@@ -23,7 +23,7 @@ struct scavenger {
     bool looking;           /* somebody goes over the segments */
     bool paused;            /* a check runs */
     bool started, starting, stopping;
-    bool dismissed; /* the thread is to end, until there is need of one */
+    bool dismissed;  /* the thread is to end, until there is need of one */
     bool asleep;     /* until there is something to return */
     bool no_threads; /* a forked child under a thread sanitizer */
     /* atomic, any thread: 1: there is something to return and no thread */

@@ -14,8 +14,8 @@ settle_is_due(uintptr_t old, uintptr_t new)
 {
     uint32_t before = remote_count(old), after = remote_count(new);
     return before < REMOTE_CLOSED / 2 &&
-           (before == 0 || before >> SETTLE_BLOCKS_SHIFT !=
-                               after >> SETTLE_BLOCKS_SHIFT);
+           (before == 0 ||
+            before >> SETTLE_BLOCKS_SHIFT != after >> SETTLE_BLOCKS_SHIFT);
 }
 
 /* Such a push was done to an open page of `owner`'s. Any thread; the page may

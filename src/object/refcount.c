@@ -421,8 +421,7 @@ gyre_object_check_end(const struct gyre_object *obj, const char *operation)
                    "is 0x%02x; in %s",
                    operation, (const void *)obj, type->name,
                    (unsigned long)bytes, (unsigned long)found,
-                   ((const unsigned char *)obj)[found],
-                   gyre_guard_thread(who));
+                   ((const unsigned char *)obj)[found], gyre_guard_thread(who));
 }
 
 void

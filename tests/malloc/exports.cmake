@@ -3,7 +3,8 @@
 # Covers docs/design/malloc.md .malloc
 set(expected
     malloc free calloc realloc reallocarray aligned_alloc posix_memalign
-    memalign valloc pvalloc malloc_usable_size)
+    memalign valloc pvalloc malloc_usable_size
+    malloc_trim)
 foreach(array w a)
     string(REPLACE "w" "l" one ${array})
     list(APPEND expected

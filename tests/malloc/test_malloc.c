@@ -49,10 +49,18 @@ is_filled(const unsigned char *block, int value, size_t size)
 static void
 test_every_name_is_the_librarys(void **state)
 {
-    static const char *const names[] = {
-        "malloc",   "calloc",         "realloc",           "reallocarray",
-        "memalign", "posix_memalign", "aligned_alloc",     "valloc",
-        "pvalloc",  "free",           "malloc_usable_size"};
+    static const char *const names[] = {"malloc",
+                                        "calloc",
+                                        "realloc",
+                                        "reallocarray",
+                                        "memalign",
+                                        "posix_memalign",
+                                        "aligned_alloc",
+                                        "valloc",
+                                        "pvalloc",
+                                        "free",
+                                        "malloc_usable_size",
+                                        "malloc_trim"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         Dl_info info;
@@ -259,15 +267,29 @@ free_many(void *arg)
     return NULL;
 }
 
+static void
+read_pages(unsigned long *mapped, unsigned long *resident)
+{
+    FILE *file = fopen("/proc/self/statm", "r");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%lu %lu", mapped, resident), 2);
+    fclose(file);
+}
+
 static size_t
 pages_mapped(void)
 {
-    unsigned long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    assert_non_null(file);
-    assert_int_equal(fscanf(file, "%lu", &pages), 1);
-    fclose(file);
-    return pages;
+    unsigned long mapped, resident;
+    read_pages(&mapped, &resident);
+    return mapped;
+}
+
+static size_t
+pages_resident(void)
+{
+    unsigned long mapped, resident;
+    read_pages(&mapped, &resident);
+    return resident;
 }
 
 static void
@@ -302,6 +324,30 @@ allocate_some(void *arg)
         free(malloc_it((size_t)i * 20));
     *(void **)arg = strdup("of a thread that left");
     return NULL;
+}
+
+/* One block in 64 stays, and so does little more than that. */
+static void
+test_trimming_gives_back_what_lies_between_blocks(void **state)
+{
+    enum { COUNT = 200000, SIZE = 96 };
+    static char *blocks[COUNT];
+    size_t before;
+    (void)state;
+    for (int i = 0; i < COUNT; i++) {
+        blocks[i] = malloc_it(SIZE);
+        memset(blocks[i], i, SIZE);
+    }
+    before = pages_resident();
+    for (int i = 0; i < COUNT; i++)
+        if (i % 64 != 0)
+            free(blocks[i]);
+    assert_int_equal(malloc_trim(0), 1);
+    assert_true(pages_resident() < before - COUNT * SIZE / 4096 / 4);
+    for (int i = 0; i < COUNT; i += 64) {
+        assert_true(is_filled((unsigned char *)blocks[i], i & 255, SIZE));
+        free(blocks[i]);
+    }
 }
 
 /* Threads that live for 100 allocations leave nothing behind. */
@@ -493,6 +539,7 @@ main(void)
         cmocka_unit_test(test_pages_begin_pages),
         cmocka_unit_test(test_free_leaves_errno_alone),
         cmocka_unit_test(test_a_thread_that_only_frees_does_not_grow_the_heap),
+        cmocka_unit_test(test_trimming_gives_back_what_lies_between_blocks),
         cmocka_unit_test(test_threads_that_come_and_go_grow_nothing),
         cmocka_unit_test(test_destructors_may_allocate_after_the_thread_left),
         cmocka_unit_test(test_a_process_ends_with_its_last_thread),
