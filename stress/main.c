@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "arguments.h"
+#include "latency.h"
 #include "run.h"
 #include "snapshot.h"
 #include "tune.h"
@@ -96,6 +97,8 @@ parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_ARG:
         if (state->arg_num == 0 && strcmp(arg, "tune") == 0)
             argp_error(state, "'tune' comes before its options");
+        else if (state->arg_num == 0 && strcmp(arg, "latency") == 0)
+            argp_error(state, "'latency' comes before its options");
         else if (state->arg_num == 0 && strcmp(arg, "replay") != 0)
             argp_error(state, "there is no command '%s'", arg);
         else if (state->arg_num == 1)
@@ -115,10 +118,11 @@ parse(int key, char *arg, struct argp_state *state)
 static const struct argp argp = {
     argp_options,
     parse,
-    "replay HEAP\ntune HEAP",
+    "replay HEAP\ntune HEAP\nlatency",
     "Build a V8 heap snapshot (.heapsnapshot or .gz) as gyre objects, let "
     "threads work on it, and compare with an oracle. To measure what "
-    "the memory options buy with such a heap: gyre-stress tune --help.\v"
+    "the memory options buy with such a heap: gyre-stress tune --help; how "
+    "long a program is held up: gyre-stress latency --help.\v"
     "Exit status: 0 clean, 1 failed, 2 wrong usage or input.",
     NULL,
     NULL,
@@ -164,6 +168,11 @@ main(int argc, char **argv)
         static char name[] = "gyre-stress tune";
         argv[1] = name;
         return tune(argc - 1, argv + 1);
+    }
+    if (argc > 1 && strcmp(argv[1], "latency") == 0) {
+        static char name[] = "gyre-stress latency";
+        argv[1] = name;
+        return latency(argc - 1, argv + 1);
     }
     return replay(argc, argv);
 }
