@@ -9,7 +9,6 @@
 #include "page.h"
 #include "refill.h"
 #include "retire.h"
-#include "settle.h"
 
 /* A free by whichever way the page's owner says. Never into limbo. */
 static void
@@ -162,5 +161,4 @@ gyre_memory_limbo_follow(struct gyre_thread *self)
         gyre_memory_limbo(self, stamps);
     if (cache_is_behind(&self->heap->memory, thread))
         gyre_cache_catch_up(self);
-    gyre_settle_follow(self);
 }

@@ -445,6 +445,9 @@ void gyre_memory_limbo(struct gyre_thread *self, uint32_t stamps);
 /* Do as the heap's limbo_stamps says, and what else the heap asks of its
  * threads. The owner, at a safepoint. */
 void gyre_memory_limbo_follow(struct gyre_thread *self);
+/* If others freed into pages of detached threads, see to these. At a
+ * safepoint, no lock held: objects may die. */
+void gyre_memory_settle_others(struct gyre_thread *self);
 /* An option of memory was changed. Any thread. */
 void gyre_memory_options_changed(struct gyre_heap *heap);
 
