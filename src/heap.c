@@ -378,9 +378,12 @@ has_attached_threads(struct gyre_heap *heap)
     bool any;
     pthread_mutex_lock(&heap->world.lock);
     any = heap->world.attached > heap->world.attached_internal ||
-          heap->world.leaving > 0 ||
-          gyre_load_relaxed(&heap->raw.attached) > 0; /* a count */
+          heap->world.leaving > 0;
     pthread_mutex_unlock(&heap->world.lock);
+    /* the last to leave writes to its record under the lock */
+    pthread_mutex_lock(&heap->raw.lock);
+    any |= gyre_load_relaxed(&heap->raw.attached) > 0; /* under the lock */
+    pthread_mutex_unlock(&heap->raw.lock);
     return any;
 }
 

@@ -148,6 +148,7 @@ answer_requests(struct mutator *self)
     gyre_participant_park(&self->part);
     rcu_member_quiescent(&self->part.rcu);
     gyre_memory_do_asked(&self->fast);
+    gyre_memory_settle_others(&self->fast);
 }
 
 /* The thread's own put-off work, at the outermost safepoint. */

@@ -101,8 +101,11 @@ test_pages_others_emptied_go_home_though_their_owner_does_nothing(void **state)
 struct halves {
     void **blocks;
     struct gate taken, leave;
-    bool polls; /* instead of waiting detached */
-    bool done;  /* atomic */
+    bool polls;        /* instead of waiting detached */
+    bool done;         /* atomic */
+    struct gate *back; /* if not NULL: opened when it came back, for `again` */
+    struct gate again;
+    struct gyre_heap *heap;
 };
 
 /* Takes all, frees every other one, so that all its pages have room, and
@@ -120,8 +123,12 @@ free_half_and_idle(struct fixture *fx, struct gyre_thread *self, void *arg)
     gate_open(&halves->taken);
     while (halves->polls && !__atomic_load_n(&halves->done, __ATOMIC_ACQUIRE))
         gyre_safepoint(self);
+    if (halves->back != NULL) {
+        gate_wait(&halves->again); /* detached */
+        gate_open(halves->back);
+    }
     if (!halves->polls)
-        gate_wait(&halves->leave); /* detached */
+        gate_wait(&halves->leave);
 }
 
 static void
@@ -137,7 +144,8 @@ static void
 test_open_pages_go_home_though_their_owner_waits_detached(void **state)
 {
     static void *blocks[COUNT];
-    struct halves halves = {blocks, GATE_INIT, GATE_INIT, false, false};
+    struct halves halves = {blocks, GATE_INIT, GATE_INIT, false,
+                            false,  NULL,      GATE_INIT, NULL};
     struct fixture *fx = *state;
     struct worker worker;
     uint64_t before = statistics(fx).pages_in_use, most;
@@ -166,7 +174,8 @@ static void
 test_open_pages_go_home_though_their_owner_only_polls(void **state)
 {
     static void *blocks[COUNT];
-    struct halves halves = {blocks, GATE_INIT, GATE_INIT, true, false};
+    struct halves halves = {blocks, GATE_INIT, GATE_INIT, true,
+                            false,  NULL,      GATE_INIT, NULL};
     struct fixture *fx = *state;
     struct worker worker;
     uint64_t before = statistics(fx).pages_in_use;
@@ -181,6 +190,151 @@ test_open_pages_go_home_though_their_owner_only_polls(void **state)
     __atomic_store_n(&halves.done, true, __ATOMIC_RELEASE);
     worker_join(&worker);
     assert_int_equal(gyre_heap_check(fx->heap), GYRE_OK);
+}
+
+/* Covers .mem.settle: the owner comes back for a moment after others freed, and
+ * before anybody looked. */
+static void
+test_open_pages_go_home_though_their_owner_looked_in_between(void **state)
+{
+    static void *blocks[COUNT];
+    struct halves halves = {blocks, GATE_INIT, GATE_INIT, false,
+                            false,  NULL,      GATE_INIT, NULL};
+    struct gate back = GATE_INIT;
+    struct fixture *fx = *state;
+    struct worker worker;
+    uint64_t before = statistics(fx).pages_in_use;
+    halves.back = &back;
+    worker_start(&worker, fx, free_half_and_idle, &halves);
+    gate_wait(&halves.taken);
+    free_other_half(&halves, 1);
+    gate_open(&halves.again);
+    gate_wait(&back);
+    while (statistics(fx).pages_in_use > before)
+        gyre_safepoint(gyre_self);
+    gate_open(&halves.leave);
+    worker_join(&worker);
+    assert_int_equal(gyre_heap_check(fx->heap), GYRE_OK);
+}
+
+/* A raw thread comes to no safepoint; it allocates, and of another class. */
+static void *
+raw_owner(void *arg)
+{
+    struct halves *halves = arg;
+    struct gyre_thread *self;
+    void *other;
+    size_t i;
+    GYRE_CHECK(gyre_thread_attach_raw(halves->heap, &self) == GYRE_OK, "raw");
+    for (i = 0; i < COUNT; i++)
+        halves->blocks[i] = gyre_mem_alloc(40);
+    for (i = 0; i < COUNT; i += 2)
+        gyre_mem_free(halves->blocks[i]);
+    gate_open(&halves->taken);
+    while (!__atomic_load_n(&halves->done, __ATOMIC_ACQUIRE)) {
+        other = gyre_mem_alloc(20000);
+        gyre_mem_free(other);
+    }
+    gyre_thread_leave(self);
+    return NULL;
+}
+
+/* Covers .mem.settle */
+static void
+test_open_pages_of_a_raw_thread_go_home_by_its_other_calls(void **state)
+{
+    static void *blocks[COUNT];
+    struct halves halves = {blocks, GATE_INIT, GATE_INIT, false,
+                            false,  NULL,      GATE_INIT, NULL};
+    struct fixture *fx = *state;
+    pthread_t thread;
+    uint64_t before = statistics(fx).pages_in_use;
+    halves.heap = fx->heap;
+    assert_int_equal(gyre_option_set(fx->heap, GYRE_OPT_MEMORY_RETURN_DELAY, 4),
+                     GYRE_OK);
+    assert_int_equal(pthread_create(&thread, NULL, raw_owner, &halves), 0);
+    gate_wait(&halves.taken);
+    free_other_half(&halves, 1);
+    /* but for what it takes and frees, a span of four */
+    while (statistics(fx).pages_in_use > before + 4)
+        gyre_safepoint(gyre_self);
+    __atomic_store_n(&halves.done, true, __ATOMIC_RELEASE);
+    gyre_detach_begin(gyre_self);
+    pthread_join(thread, NULL);
+    gyre_detach_end(gyre_self);
+    assert_int_equal(gyre_heap_check(fx->heap), GYRE_OK);
+}
+
+/* ---- pages with two blocks ---- */
+
+#define PLACES 64u
+
+struct crossing {
+    void *places[PLACES]; /* atomic */
+    uint32_t rounds;
+    uint32_t over; /* atomic */
+};
+
+static void
+put_large(struct fixture *fx, struct gyre_thread *self, void *arg)
+{
+    struct crossing *crossing = arg;
+    uint32_t i;
+    (void)fx;
+    for (i = 0; i < crossing->rounds; i++) {
+        void *block = gyre_mem_alloc((i & 1) != 0 ? 32000 : 28000), *none;
+        do {
+            none = NULL;
+            gyre_safepoint(self);
+        } while (!__atomic_compare_exchange_n(
+            &crossing->places[i % PLACES], &none, block, false,
+            __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+    }
+    __atomic_store_n(&crossing->over, 1, __ATOMIC_RELEASE);
+}
+
+static void
+free_large(struct fixture *fx, struct gyre_thread *self, void *arg)
+{
+    struct crossing *crossing = arg;
+    bool last = false;
+    uint32_t i;
+    (void)fx;
+    while (!last) {
+        last = __atomic_load_n(&crossing->over, __ATOMIC_ACQUIRE) != 0;
+        for (i = 0; i < PLACES; i++)
+            gyre_mem_free(__atomic_exchange_n(&crossing->places[i], NULL,
+                                              __ATOMIC_ACQUIRE));
+        /* pages of other classes, made from those that went */
+        for (i = 8000; i < 32000; i += 3000)
+            gyre_mem_free(gyre_mem_alloc(i));
+        gyre_safepoint(self);
+    }
+}
+
+/* Covers .mem.remote: the push of a closed page's last blocks may come as soon
+ * as its owner has closed it. */
+static void
+test_a_page_may_go_as_soon_as_it_is_closed(void **state)
+{
+    enum { PAIRS = 3 };
+    static struct crossing crossings[PAIRS];
+    struct fixture fx;
+    struct worker workers[2 * PAIRS];
+    int i;
+    (void)state;
+    fixture_open(&fx, "gc.automatic=0,gc.thread=0,memory.thread_cache=0");
+    for (i = 0; i < PAIRS; i++) {
+        crossings[i].rounds = FIXTURE_SCALED(120000);
+        worker_start(&workers[2 * i], &fx, put_large, &crossings[i]);
+        worker_start(&workers[2 * i + 1], &fx, free_large, &crossings[i]);
+    }
+    while (__atomic_load_n(&crossings[0].over, __ATOMIC_ACQUIRE) == 0)
+        assert_int_equal(gyre_heap_check(fx.heap), GYRE_OK);
+    for (i = 0; i < 2 * PAIRS; i++)
+        worker_join(&workers[i]);
+    assert_int_equal(gyre_heap_check(fx.heap), GYRE_OK);
+    fixture_close(&fx);
 }
 
 /* Nobody adopts anything for that. */
@@ -275,6 +429,9 @@ main(void)
         TEST(test_pages_others_emptied_go_home_though_their_owner_does_nothing),
         TEST(test_open_pages_go_home_though_their_owner_waits_detached),
         TEST(test_open_pages_go_home_though_their_owner_only_polls),
+        TEST(test_open_pages_go_home_though_their_owner_looked_in_between),
+        TEST(test_open_pages_of_a_raw_thread_go_home_by_its_other_calls),
+        cmocka_unit_test(test_a_page_may_go_as_soon_as_it_is_closed),
         TEST(test_survivors_of_a_thread_that_left_go_home_page_by_page),
         TEST(test_many_threads_may_free_one_threads_blocks_at_once),
     };

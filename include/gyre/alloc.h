@@ -185,7 +185,9 @@ gyre_new(const struct gyre_type *type)
  * overflows (GYRE_ERR_ARGUMENT). */
 GYRE_API void *gyre_new_items(const struct gyre_type *type, size_t count);
 
-/* ---- raw memory ---- */
+/* ---- raw memory ----
+ * Not in a detached region: there others may do a thread's work for it, on its
+ * pages. A thread that is attached for raw memory alone has none. */
 
 /* 1: every raw block is taken and given back out of line, where misuse is
  * looked for: in checking builds, and under the address sanitizer, which is

@@ -14,6 +14,7 @@
 #include "current.h"
 #include "page.h"
 #include "refill.h"
+#include "settle.h"
 #include "trim.h"
 
 /* Frees between two looks at a counted page. */
@@ -271,14 +272,19 @@ void
 gyre_cache_catch_up(struct gyre_thread *self)
 {
     struct memory_thread *thread = &mutator_of(self)->memory;
-    uint32_t index, trims;
+    uint32_t index, trims, settles;
     /* acquire; pairs: gyre_memory_options_changed(). The limits read below
      * are those set before, or later ones. */
     thread->epoch = gyre_load_acquire(&self->heap->memory.epoch);
-    trims = gyre_load_relaxed(&self->heap->memory.trims); /* before it */
+    trims = gyre_load_relaxed(&self->heap->memory.trims);     /* before it */
+    settles = gyre_load_relaxed(&self->heap->memory.settles); /* as well */
     if (trims != thread->trims) {
         thread->trims = trims;
         gyre_trim_thread(self);
+    }
+    if (settles != thread->settles) {
+        thread->settles = settles;
+        gyre_settle_thread(self);
     }
     for (index = 0; index < GYRE_ALLOC_INDEXES; index++)
         if (!page_is_none(*memory_current(self, index)))

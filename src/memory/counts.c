@@ -151,12 +151,13 @@ gyre_counts_blocks(struct gyre_heap *heap, unsigned kind)
 }
 
 /* The calling thread's own pages are noted first, so that it finds what it
- * did itself. */
+ * did itself. In a detached region they may be another's to change. */
 static void
 note_own(struct gyre_heap *heap)
 {
     struct gyre_thread *self = gyre_self;
-    if (self == NULL || self->heap != heap)
+    if (self == NULL || self->heap != heap ||
+        (!thread_is_raw(self) && gyre_thread_is_detached(self)))
         return;
     gyre_memory_note_births(self);
     gyre_cache_look(self);

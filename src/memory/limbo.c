@@ -11,7 +11,6 @@
 #include "page.h"
 #include "refill.h"
 #include "retire.h"
-#include "settle.h"
 
 /* A free by whichever way the page's owner says. Never into limbo. */
 static void
@@ -202,7 +201,6 @@ gyre_memory_do_asked(struct gyre_thread *self)
     const struct memory_thread *thread = &mutator_of(self)->memory;
     if (cache_is_behind(&self->heap->memory, thread))
         gyre_cache_catch_up(self);
-    gyre_settle_follow(self);
 }
 
 /* ---- a cycle's limbo, and who leaves meanwhile ---- */

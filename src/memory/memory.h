@@ -491,6 +491,9 @@ void gyre_memory_limbo_begin(struct gyre_heap *heap, uint32_t stamps);
 /* A cycle has read what waits for the last time: threads are to follow, and
  * what those left who went away is freed. */
 void gyre_memory_limbo_end(struct gyre_thread *self);
+/* If others freed into pages of detached threads, see to these. At a
+ * safepoint, no lock held: objects may die. */
+void gyre_memory_settle_others(struct gyre_thread *self);
 /* An option of memory was changed. Any thread. */
 void gyre_memory_options_changed(struct gyre_heap *heap);
 

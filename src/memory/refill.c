@@ -162,7 +162,8 @@ end_sparse(struct gyre_thread *self, struct page *page)
                    page);
 }
 
-/* Close the exhausted current page. False: something was freed into it. */
+/* Close the exhausted current page, which then may be gone at once. False:
+ * something was freed into it. */
 static bool
 close_current(struct gyre_thread *self, struct page *page)
 {
@@ -172,6 +173,7 @@ close_current(struct gyre_thread *self, struct page *page)
     pthread_mutex_lock(&memory->page_lock);
     closed = gyre_remote_close(page, REMOTE_NOTIFY);
     if (closed) {
+        end_current(self, page);
         page_set_owner(page, owner_closed(self));
         page_set_state(page, PAGE_FULL);
         page_list_push(&mutator_of(self)->memory.full, page);
@@ -408,11 +410,11 @@ gyre_memory_alloc(struct gyre_thread *self, uint32_t index)
                 continue;
             if (page->own_freed) {
                 gyre_page_note(self, page);
+                end_current(self, page);
                 make_sparse(self, page);
             } else if (!close_current(self, page)) {
                 continue;
             }
-            end_current(self, page);
         }
         page = find_page(self, index);
         if (page == NULL) {
@@ -507,7 +509,6 @@ void
 gyre_memory_page_look(struct gyre_thread *self, struct page *page)
 {
     const struct memory_thread *thread = &mutator_of(self)->memory;
-    memory_pending_flush(self);
     note_before_it_wraps(self, page);
     /* All that is left was freed by others: it is empty. */
     if (page_used(page) > 0 && gyre_memory_page_live(page) == 0)
@@ -518,6 +519,8 @@ gyre_memory_page_look(struct gyre_thread *self, struct page *page)
         gyre_refill_give_up(self, page);
     if (GYRE_UNLIKELY(cache_is_behind(&self->heap->memory, thread)))
         gyre_cache_catch_up(self);
+    /* Last, as either may start a thread, and the C library call us again. */
+    memory_pending_flush(self);
     gyre_scavenger_poll(self->heap);
 }
 

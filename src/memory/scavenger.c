@@ -18,6 +18,9 @@
 
 /* Segments are looked at under one hold of the lock. */
 #define LOCK_BATCH 64u
+/* Between two looks of the thread, though the option says at once: something
+ * may be in the way of returning what is there. */
+#define LEAST_PERIOD_NS 1000000u
 
 static uint32_t threads; /* atomic */
 
@@ -124,7 +127,9 @@ wait_for_look(struct gyre_heap *heap)
     struct memory_heap *memory = &heap->memory;
     struct scavenger *scavenger = &memory->scavenger;
     while (!scavenger->stopping && !scavenger->dismissed) {
-        uint64_t due = scavenger->looked_ns + period_ns(heap);
+        uint64_t period = period_ns(heap);
+        uint64_t due = scavenger->looked_ns +
+                       (period > LEAST_PERIOD_NS ? period : LEAST_PERIOD_NS);
         if (scavenger->paused) {
             pthread_cond_wait(&scavenger->wake, &memory->page_lock);
         } else if (gyre_clock_ns() < due) {
@@ -153,6 +158,7 @@ scavenger_main(void *arg)
             break;
         if (scavenger->dismissed) {
             scavenger->dismissed = scavenger->started = false;
+            gyre_scavenger_notify(heap);
             pthread_detach(pthread_self());
             break;
         }
@@ -202,11 +208,11 @@ gyre_scavenger_start(struct gyre_heap *heap)
     pthread_mutex_lock(&memory->page_lock);
     scavenger->started = created;
     scavenger->starting = false;
-    if (!created) {
-        gyre_store_relaxed(&memory->others_freed, 0); /* nobody will ask */
+    if (!created)
         (void)look_at_all(heap, false, 0);
-    }
     pthread_mutex_unlock(&memory->page_lock);
+    if (!created)
+        gyre_settle_ask(heap);
 }
 
 void

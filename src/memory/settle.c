@@ -4,13 +4,12 @@
  * A closed page goes by the push that empties it. What is in use of an open
  * one only its owner knows: so pages that others free into are closed while
  * their owner is idle. For a thread in a detached region that is done by the
- * next that comes to a safepoint after it freed such a block; a thread that
- * runs does it itself when the scavenger asks, once a period.
+ * next that comes to a safepoint after it freed such a block; other threads do
+ * it themselves when the scavenger asks, once a period.
  * Design: docs/design/memory.md .mem.settle */
 #include "settle.h"
 
 #include "../heap.h"
-#include "batch.h"
 #include "current.h"
 #include "page.h"
 #include "refill.h"
@@ -62,8 +61,8 @@ settle_current(struct gyre_thread *self, uint32_t index)
         gyre_refill_give_up(self, page);
 }
 
-static void
-settle_thread(struct gyre_thread *self)
+void
+gyre_settle_thread(struct gyre_thread *self)
 {
     struct memory_thread *thread = &mutator_of(self)->memory;
     uint32_t index;
@@ -76,11 +75,16 @@ settle_thread(struct gyre_thread *self)
 
 /* ---- who is asked ---- */
 
-static void
-settle_detached(struct gyre_thread *self)
+void
+gyre_memory_settle_others(struct gyre_thread *self)
 {
     struct gyre_heap *heap = self->heap;
     struct participant *part;
+    /* acquire; pairs: gyre_settle_notice(), gyre_settle_ask(). What was
+     * pushed before is found. */
+    if (gyre_load_relaxed(&heap->memory.settle_detached) == 0 ||
+        gyre_exchange_acquire(&heap->memory.settle_detached, 0) == 0)
+        return;
     /* acquire; pairs: gyre_world_enter(). Those listed are made. */
     for (part = gyre_load_acquire(&heap->world.participants); part != NULL;
          part = part->next) {
@@ -88,7 +92,7 @@ settle_detached(struct gyre_thread *self)
         if (gyre_load_relaxed(&part->state) != PART_DETACHED ||
             !gyre_participant_claim(part))
             continue;
-        settle_thread(&mutator_of_part(part)->fast);
+        gyre_settle_thread(&mutator_of_part(part)->fast);
         gyre_participant_release(part);
         heap->world.look_again(part, heap->world.arg);
     }
@@ -100,16 +104,15 @@ gyre_settle_notice(struct gyre_thread *self, struct gyre_thread *owner)
     struct memory_heap *memory = &self->heap->memory;
     struct participant *part = &mutator_of(owner)->part;
     /* A record is never taken away, whoever has it by now. Nobody does a raw
-     * thread's work for it. */
-    if (thread_is_raw(owner))
-        return;
-    /* relaxed: a hint */
-    if (!thread_is_raw(self) &&
+     * thread's work for it. relaxed: a hint */
+    if (!thread_is_raw(self) && !thread_is_raw(owner) &&
         gyre_load_relaxed(&part->state) == PART_DETACHED) {
-        /* release; pairs: gyre_settle_follow(). With what was pushed. */
+        /* release; pairs: gyre_memory_settle_others(). With what was pushed. */
         gyre_store_release(&memory->settle_detached, 1);
         gyre_participant_request(&mutator_of(self)->part, REQUEST_MEMORY);
-    } else if (gyre_load_relaxed(&memory->others_freed) == 0) {
+    }
+    /* In any case: the owner may come back for a moment, and be missed. */
+    if (gyre_load_relaxed(&memory->others_freed) == 0) {
         pthread_mutex_lock(&memory->page_lock);
         /* relaxed: a hint, read under the lock */
         gyre_store_relaxed(&memory->others_freed, 1);
@@ -128,30 +131,13 @@ gyre_settle_ask(struct gyre_heap *heap)
     if (gyre_load_relaxed(&memory->others_freed) == 0)
         return;
     gyre_store_relaxed(&memory->others_freed, 0); /* relaxed: as above */
-    /* release; pairs: gyre_settle_follow() */
+    /* release; pairs: gyre_memory_settle_others() */
     gyre_store_release(&memory->settle_detached, 1);
-    /* seq_cst, though release would do; pairs: gyre_settle_follow() */
-    gyre_fetch_add_seq_cst(&memory->settles, 1);
+    gyre_fetch_add_relaxed(&memory->settles, 1); /* before the epoch */
+    /* seq_cst, though release would do; pairs: gyre_cache_catch_up() */
+    gyre_fetch_add_seq_cst(&memory->epoch, 1);
     /* acquire; pairs: gyre_world_enter(). As above. */
     for (part = gyre_load_acquire(&heap->world.participants); part != NULL;
          part = part->next)
         gyre_participant_request(part, REQUEST_MEMORY);
-}
-
-void
-gyre_settle_follow(struct gyre_thread *self)
-{
-    struct memory_heap *memory = &self->heap->memory;
-    struct memory_thread *thread = &mutator_of(self)->memory;
-    /* acquire; pairs: gyre_settle_ask() */
-    uint32_t settles = gyre_load_acquire(&memory->settles);
-    if (settles != thread->settles) {
-        thread->settles = settles;
-        settle_thread(self);
-    }
-    /* acquire; pairs: gyre_settle_notice(), gyre_settle_ask(). What was
-     * pushed before is found. */
-    if (gyre_load_relaxed(&memory->settle_detached) != 0 &&
-        gyre_exchange_acquire(&memory->settle_detached, 0) != 0)
-        settle_detached(self);
 }

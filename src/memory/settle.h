@@ -24,7 +24,7 @@ void gyre_settle_notice(struct gyre_thread *self, struct gyre_thread *owner);
 /* Ask the heap's threads to look at their pages, if there was a push since
  * the last time. Any thread, attached or not; no lock held. */
 void gyre_settle_ask(struct gyre_heap *heap);
-/* What was asked. The owner, at a safepoint. */
-void gyre_settle_follow(struct gyre_thread *self);
+/* What was asked. The owner, or who claimed it. */
+void gyre_settle_thread(struct gyre_thread *self);
 
 #endif

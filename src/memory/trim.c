@@ -288,13 +288,27 @@ trim_as(struct gyre_heap *heap, struct gyre_thread *self)
     return gyre_load_relaxed(&memory->returned) - before;
 }
 
+/* In a detached region the caller's own pages may be another's to change. */
+static uint64_t
+trim_attached(struct gyre_heap *heap, struct gyre_thread *self)
+{
+    bool away = !thread_is_raw(self) && gyre_thread_is_detached(self);
+    uint64_t bytes;
+    if (away)
+        gyre_return_from_wait(mutator_of(self));
+    bytes = trim_as(heap, self);
+    if (away)
+        gyre_detach_for_wait(mutator_of(self));
+    return bytes;
+}
+
 uint64_t
 gyre_heap_trim(struct gyre_heap *heap)
 {
     struct gyre_thread *guest;
     uint64_t bytes;
     if (gyre_self != NULL)
-        return gyre_self->heap == heap ? trim_as(heap, gyre_self) : 0;
+        return gyre_self->heap == heap ? trim_attached(heap, gyre_self) : 0;
     if (gyre_thread_attach_internal(heap, &guest) != GYRE_OK)
         return 0;
     bytes = trim_as(heap, guest);
