@@ -31,9 +31,13 @@ foreach(fault ${stress_faults})
     if(fault IN_LIST concurrent_faults)
         set(collector concurrent)
     endif()
-    # found where little else goes on
-    if(fault STREQUAL "touch_late" OR fault STREQUAL "trust_first_pass")
+    # found soonest there
+    if(fault STREQUAL "touch_late")
         set(mix private)
+    elseif(fault STREQUAL "limbo_left_out")
+        set(mix cut)
+    elseif(fault STREQUAL "trust_first_pass")
+        set(mix churn)
     endif()
     gyre_add_library(gyre-fault-${number} STATIC FAULT ${number}
                      SANITIZE ${sanitize})
