@@ -175,7 +175,19 @@ test_drain_of_many_trees_frees_all_of_them(void **state)
 
 /* ---- prompt finalizers and claims ---- */
 
-static pthread_mutex_t user_lock = PTHREAD_MUTEX_INITIALIZER;
+/* Recursive: whoever holds it may itself run finalizers of what others gave
+ * up to it, as it returns from its detached region. */
+static pthread_mutex_t user_lock;
+
+static void
+make_user_lock(void)
+{
+    pthread_mutexattr_t attr;
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
+    assert_int_equal(pthread_mutex_init(&user_lock, &attr), 0);
+    pthread_mutexattr_destroy(&attr);
+}
 
 static void
 finalize_under_user_lock(struct node *node)
@@ -204,6 +216,7 @@ static void
 test_no_finalizer_runs_while_its_owner_is_claimed(void **state)
 {
     struct fixture *fx = *state;
+    make_user_lock();
     for (int round = 0; round < 20; round++) {
         struct worker worker;
         renew_batch();
