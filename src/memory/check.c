@@ -384,7 +384,8 @@ check_thread(struct mutator *mutator, struct tally *tally)
                "memory check: thread %p keeps %llu pages, but counts %llu",
                (void *)self, (unsigned long long)kept.pages,
                (unsigned long long)thread->kept_pages);
-    GYRE_CHECK(thread->epoch != self->heap->memory.epoch ||
+    /* relaxed: the scavenger may raise it meanwhile */
+    GYRE_CHECK(thread->epoch != gyre_load_relaxed(&self->heap->memory.epoch) ||
                    kept.pages << GYRE_PAGE_SHIFT <=
                        heap_option(self->heap, GYRE_OPT_MEMORY_THREAD_CACHE),
                "memory check: thread %p keeps %llu pages, over its limit",
