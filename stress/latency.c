@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <gyre/gyre.h>
 
@@ -96,6 +97,53 @@ note_gap(struct mutator_of_latency *mutator, uint64_t begin_ns, uint64_t ns)
         mutator->longest = ns;
     if (ns >= NOTED_NS && mutator->gap_count < NOTED_MOST)
         mutator->gaps[mutator->gap_count++] = (struct gap){begin_ns, ns};
+}
+
+/* ---- the collector's own time in a stop ---- */
+
+/* The collecting thread's, one at a time; atomic, as it may go on when the
+ * mutators have ended. */
+static struct {
+    uint64_t began_ns; /* the collecting thread's alone */
+    uint64_t longest, number[BUCKETS], count;
+} slices;
+
+static uint64_t
+processor_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void
+on_event(enum gyre_event event, uint64_t value, void *arg)
+{
+    uint64_t ns;
+    (void)value, (void)arg;
+    if (event == GYRE_EVENT_STOP_BEGIN)
+        slices.began_ns = processor_ns();
+    if (event != GYRE_EVENT_STOP_END)
+        return;
+    ns = processor_ns() - slices.began_ns;
+    /* relaxed, here and below: figures, with one writer */
+    gyre_fetch_add_relaxed(&slices.number[bucket_of(ns)], 1);
+    gyre_fetch_add_relaxed(&slices.count, 1);
+    if (ns > gyre_load_relaxed(&slices.longest))
+        gyre_store_relaxed(&slices.longest, ns);
+}
+
+static uint64_t
+slice_quantile(double share)
+{
+    uint64_t below = 0, count = gyre_load_relaxed(&slices.count);
+    unsigned i;
+    for (i = 0; count > 0 && i < BUCKETS - 1; i++) {
+        below += gyre_load_relaxed(&slices.number[i]);
+        if ((double)below >= share * (double)count)
+            break;
+    }
+    return count > 0 ? bucket_end(i) : 0;
 }
 
 /* Of all mutators: the gap at that share of the time. */
@@ -275,70 +323,104 @@ mutator_main(void *arg)
 
 /* ---- the report ---- */
 
+/* Half of them, one in a hundred and in a thousand above, the longest. */
+enum { P50, P99, P999, MOST, POINTS };
+static const double shares[MOST] = {0.5, 0.99, 0.999};
+
+struct report {
+    uint64_t gaps[POINTS], stops[POINTS], slices[POINTS]; /* ns */
+    double utilisation[3];                                /* in 1, 10, 100 ms */
+    double steps, garbage;                                /* a second */
+    uint64_t stop_count, collections, abandoned;
+};
+
 static void
-report(const struct mutator_of_latency *mutators)
+sum_up(const struct mutator_of_latency *mutators, struct report *report)
 {
     struct gyre_statistics statistics;
     struct gyre_histogram stops;
-    uint64_t longest = 0, steps = 0, rings = 0, collections = 0;
+    uint64_t steps = 0, rings = 0, window = 1000000;
+    memset(report, 0, sizeof *report);
+    gyre_statistics_get(heap, &statistics);
+    gyre_statistics_histogram(heap, GYRE_HIST_STOP, &stops);
     for (unsigned t = 0; t < set.threads; t++) {
-        longest = mutators[t].longest > longest ? mutators[t].longest : longest;
+        if (mutators[t].longest > report->gaps[MOST])
+            report->gaps[MOST] = mutators[t].longest;
         steps += mutators[t].steps;
         rings += mutators[t].rings;
     }
-    gyre_statistics_get(heap, &statistics);
-    gyre_statistics_histogram(heap, GYRE_HIST_STOP, &stops);
+    report->stops[MOST] = stops.max;
+    report->slices[MOST] = gyre_load_relaxed(&slices.longest);
+    for (unsigned i = 0; i < MOST; i++) {
+        report->gaps[i] = quantile(mutators, shares[i]);
+        report->stops[i] = gyre_histogram_quantile(&stops, shares[i]);
+        report->slices[i] = slice_quantile(shares[i]);
+    }
+    for (unsigned i = 0; i < 3; i++, window *= 10)
+        report->utilisation[i] = least_utilisation(mutators, window);
+    report->steps = (double)steps / set.seconds;
+    report->garbage = (double)rings * RING / (set.seconds + BEGIN_NS / 1e9);
+    report->stop_count = stops.count;
     for (unsigned i = 0; i < GYRE_GENERATIONS; i++)
-        collections += statistics.collections[i];
-    if (set.json)
-        printf("{\"collector\":\"%s\",\"live\":%" PRIu64 ",\"threads\":%u,"
-               "\"gap_ns\":{\"p50\":%" PRIu64 ",\"p99\":%" PRIu64
-               ",\"p999\":%" PRIu64 ",\"max\":%" PRIu64 "},"
-               "\"stop_ns\":{\"p50\":%" PRIu64 ",\"p99\":%" PRIu64
-               ",\"p999\":%" PRIu64 ",\"max\":%" PRIu64 ",\"count\":%" PRIu64
-               "},\"utilisation\":{\"ms1\":%.3f,\"ms10\":%.3f,\"ms100\":%.3f},"
-               "\"steps_per_second\":%.0f,\"garbage_per_second\":%.0f,"
-               "\"collections\":%" PRIu64 ",\"abandoned\":%" PRIu64
-               ",\"peak_rss_bytes\":%" PRIu64 "}\n",
-               set.concurrent ? "concurrent" : "stop", set.live, set.threads,
-               quantile(mutators, 0.5), quantile(mutators, 0.99),
-               quantile(mutators, 0.999), longest,
-               gyre_histogram_quantile(&stops, 0.5),
-               gyre_histogram_quantile(&stops, 0.99),
-               gyre_histogram_quantile(&stops, 0.999), stops.max, stops.count,
-               least_utilisation(mutators, 1000000),
-               least_utilisation(mutators, 10000000),
-               least_utilisation(mutators, 100000000),
-               (double)steps / set.seconds,
-               (double)rings * RING / (set.seconds + BEGIN_NS / 1e9),
-               collections, statistics.abandoned, machine_peak());
-    else
-        printf("run          collector %s, %" PRIu64 " live, %u threads, "
-               "%.1f s\n"
-               "gaps         by time: p50 %.3f ms, p99 %.3f ms, p99.9 %.3f ms, "
-               "max %.3f ms\n"
-               "stops        p50 %.3f ms, p99 %.3f ms, p99.9 %.3f ms, max %.3f "
-               "ms (%" PRIu64 ")\n"
-               "utilisation  %.3f in 1 ms, %.3f in 10 ms, %.3f in 100 ms\n"
-               "steps        %.2f million a second\n"
-               "garbage      %.2f million objects a second\n"
-               "collections  %" PRIu64 ", %" PRIu64 " abandoned\n"
-               "peak memory  %.1f MiB\n",
-               set.concurrent ? "concurrent" : "stop", set.live, set.threads,
-               set.seconds, (double)quantile(mutators, 0.5) / 1e6,
-               (double)quantile(mutators, 0.99) / 1e6,
-               (double)quantile(mutators, 0.999) / 1e6, (double)longest / 1e6,
-               (double)gyre_histogram_quantile(&stops, 0.5) / 1e6,
-               (double)gyre_histogram_quantile(&stops, 0.99) / 1e6,
-               (double)gyre_histogram_quantile(&stops, 0.999) / 1e6,
-               (double)stops.max / 1e6, stops.count,
-               least_utilisation(mutators, 1000000),
-               least_utilisation(mutators, 10000000),
-               least_utilisation(mutators, 100000000),
-               (double)steps / set.seconds / 1e6,
-               (double)rings * RING / (set.seconds + BEGIN_NS / 1e9) / 1e6,
-               collections, statistics.abandoned,
-               (double)machine_peak() / 1048576);
+        report->collections += statistics.collections[i];
+    report->abandoned = statistics.abandoned;
+}
+
+static void
+print_points_json(const char *name, const uint64_t points[POINTS])
+{
+    printf("\"%s\":{\"p50\":%" PRIu64 ",\"p99\":%" PRIu64 ",\"p999\":%" PRIu64
+           ",\"max\":%" PRIu64 "},",
+           name, points[P50], points[P99], points[P999], points[MOST]);
+}
+
+static void
+print_json(const struct report *report)
+{
+    printf("{\"collector\":\"%s\",\"live\":%" PRIu64 ",\"threads\":%u,"
+           "\"seconds\":%.3f,",
+           set.concurrent ? "concurrent" : "stop", set.live, set.threads,
+           set.seconds);
+    print_points_json("gap_ns", report->gaps);
+    print_points_json("stop_ns", report->stops);
+    print_points_json("slice_cpu_ns", report->slices);
+    printf("\"utilisation\":{\"ms1\":%.3f,\"ms10\":%.3f,\"ms100\":%.3f},"
+           "\"steps_per_second\":%.0f,\"garbage_per_second\":%.0f,"
+           "\"stops\":%" PRIu64 ",\"collections\":%" PRIu64
+           ",\"abandoned\":%" PRIu64 ",\"peak_rss_bytes\":%" PRIu64 "}\n",
+           report->utilisation[0], report->utilisation[1],
+           report->utilisation[2], report->steps, report->garbage,
+           report->stop_count, report->collections, report->abandoned,
+           machine_peak());
+}
+
+static void
+print_points(const char *name, const uint64_t points[POINTS])
+{
+    printf("%-13sp50 %.4f ms, p99 %.4f ms, p99.9 %.4f ms, max %.4f ms\n", name,
+           (double)points[P50] / 1e6, (double)points[P99] / 1e6,
+           (double)points[P999] / 1e6, (double)points[MOST] / 1e6);
+}
+
+static void
+print_text(const struct report *report)
+{
+    printf("run          collector %s, %" PRIu64 " live, %u threads, %.1f s\n",
+           set.concurrent ? "concurrent" : "stop", set.live, set.threads,
+           set.seconds);
+    print_points("gaps by time", report->gaps);
+    print_points("stops", report->stops);
+    print_points("  collector's", report->slices);
+    printf("utilisation  %.3f in 1 ms, %.3f in 10 ms, %.3f in 100 ms\n"
+           "steps        %.2f million a second\n"
+           "garbage      %.2f million objects a second\n"
+           "collections  %" PRIu64 ", %" PRIu64 " abandoned, %" PRIu64
+           " stops\n"
+           "peak memory  %.1f MiB\n",
+           report->utilisation[0], report->utilisation[1],
+           report->utilisation[2], report->steps / 1e6, report->garbage / 1e6,
+           report->collections, report->abandoned, report->stop_count,
+           (double)machine_peak() / 1048576);
 }
 
 /* ---- arguments ---- */
@@ -430,8 +512,10 @@ make_heap(void)
         return false;
     }
     if (gyre_type_ready(&item_type) == GYRE_OK &&
-        gyre_heap_create(options, &heap) == GYRE_OK)
+        gyre_heap_create(options, &heap) == GYRE_OK) {
+        gyre_events_listen(heap, on_event, NULL);
         return true;
+    }
     fprintf(stderr, "gyre-stress: the heap can't be made: %s\n",
             gyre_option_error());
     return false;
@@ -478,9 +562,11 @@ latency(int argc, char **argv)
     if (!make_heap())
         return STATUS_BAD_INPUT;
     ok = run_mutators(mutators);
-    if (ok)
-        report(mutators);
-    else
+    if (ok) {
+        struct report report;
+        sum_up(mutators, &report);
+        (set.json ? print_json : print_text)(&report);
+    } else
         fprintf(stderr, "gyre-stress: out of memory\n");
     for (unsigned t = 0; t < set.threads; t++)
         free(mutators[t].gaps);

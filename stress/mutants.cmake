@@ -32,12 +32,10 @@ foreach(fault ${stress_faults})
         set(collector concurrent)
     endif()
     # found soonest there
-    if(fault STREQUAL "touch_late")
+    if(fault STREQUAL "touch_late" OR fault STREQUAL "trust_first_pass")
         set(mix private)
     elseif(fault STREQUAL "limbo_left_out")
         set(mix cut)
-    elseif(fault STREQUAL "trust_first_pass")
-        set(mix churn)
     endif()
     gyre_add_library(gyre-fault-${number} STATIC FAULT ${number}
                      SANITIZE ${sanitize})

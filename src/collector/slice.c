@@ -8,8 +8,11 @@
 
 #include "../../threads/yield.h"
 
-/* Objects between two looks at the clock. */
-#define SLICE_STEPS 64
+/* Objects between two looks at the clock: each may be two misses of the cache,
+ * so that these few take 2 microseconds or so. */
+#define SLICE_STEPS 16
+/* Fetched ahead of the first slice, of which nobody knows how long it is. */
+#define FIRST_FETCH 64
 
 bool
 gyre_cycle_give_up(struct cycle *cycle, enum gyre_status status)
@@ -150,7 +153,7 @@ bool
 gyre_slices_suspects(struct cycle *cycle,
                      void (*act)(struct cycle *cycle, uint32_t index))
 {
-    uint32_t at = 0, last = SLICE_STEPS;
+    uint32_t at = 0, last = FIRST_FETCH;
     while (at < cycle->suspect_count) {
         uint32_t from = at;
         if (from > 0)
