@@ -470,7 +470,8 @@ test_pages_emptied_by_others_are_free_though_the_owner_is_idle(void **state)
     struct fixture *fx = *state;
     blocks_new(fx, GYRE_PAGE_RAW, 32, blocks, COUNT);
     run_worker(fx, free_remotely, &all);
-    assert_int_equal(statistics(fx).pages_in_use, 1); /* the current one */
+    /* the current one, unless its emptiness was settled */
+    assert_in_range(statistics(fx).pages_in_use, 0, 1);
     gyre_memory_check(fx->heap);
     gyre_memory_note_all(fx->heap);
     assert_int_equal(statistics(fx).blocks_in_use[GYRE_PAGE_RAW], 0);
