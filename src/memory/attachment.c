@@ -40,8 +40,14 @@ gyre_memory_thread_init(struct gyre_thread *self)
 {
     struct memory_thread *thread = &mutator_of(self)->memory;
     uint32_t index;
+    /* A check looks at the lists of a raw thread under the page lock, and no
+     * stop keeps one from attaching meanwhile. */
+    if (thread_is_raw(self))
+        pthread_mutex_lock(&self->heap->memory.page_lock);
     /* The counters go on: others may read them now. */
     memset(thread, 0, offsetof(struct memory_thread, counts));
+    if (thread_is_raw(self))
+        pthread_mutex_unlock(&self->heap->memory.page_lock);
     thread->limbo = GYRE_LINK_END;
     self->link_secret = self->heap->memory.link_secret;
     for (index = 0; index < GYRE_ALLOC_INDEXES; index++) {
