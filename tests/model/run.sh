@@ -119,6 +119,16 @@ quick prove fails K=2 K1=1 SHAPES=2 FINAL OLD_PROOF
 quick prove fails K=2 K1=1 SHAPES=2 FINAL FINALIZED_FIRST
 quick prove fails K=2 K1=1 SHAPES=2 FINAL UNTRIED
 quick prove fails K=2 K1=1 SHAPES=2 FINAL NON_VACUOUS_1
+quick page holds BLOCKS=2 ACTS=6
+full page holds BLOCKS=3 ACTS=14
+full page holds BLOCKS=4 ACTS=12
+quick page fails BLOCKS=2 ACTS=7 TOUCH_LATER
+quick page fails BLOCKS=2 ACTS=7 CLOSE_BLINDLY
+quick page fails BLOCKS=2 ACTS=7 PUSH_UNLOCKED
+quick page fails BLOCKS=2 ACTS=7 KEEP_OPEN
+quick page fails BLOCKS=2 ACTS=7 OPEN_BLINDLY
+quick page fails BLOCKS=2 ACTS=7 NON_VACUOUS_1
+quick page fails BLOCKS=2 ACTS=7 NON_VACUOUS_2
 '
 
 number() { sed -n "$1" "$work/out" | head -1; }
