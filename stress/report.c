@@ -273,7 +273,8 @@ print_text(bool clean)
            (double)gyre_histogram_quantile(&run.stops, 0.99) / 1e6,
            (double)run.stops.max / 1e6, run.stops.count);
     if (set->concurrent)
-        printf("beside       %" PRIu64 " slices, %" PRIu64 " suspected, %" PRIu64
+        printf("beside       %" PRIu64 " slices, %" PRIu64
+               " suspected, %" PRIu64
                " of them falsely, %.1f MiB in limbo at most, %" PRIu64
                " abandoned\n",
                run.statistics.slices, run.statistics.suspected,

@@ -127,7 +127,8 @@ gyre_collect(struct gyre_heap *heap, enum gyre_generation generation)
         return GYRE_OK;
     }
     /* OPEN has everyone drain as well, where the world goes on. */
-    status = heap_option(heap, GYRE_OPT_GC_CONCURRENT) ? GYRE_OK : quiesce(self);
+    status =
+        heap_option(heap, GYRE_OPT_GC_CONCURRENT) ? GYRE_OK : quiesce(self);
     if (status == GYRE_OK)
         status = gyre_cycle_run(self, generation, false);
     /* Abandoned for a thread that forks: it waits for the lock. */

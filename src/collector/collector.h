@@ -48,8 +48,8 @@ struct collector {
 
     /* atomic */
     uint32_t birth_stamp; /* written in a stop or before a soft handshake */
-    int64_t net;      /* container births less deaths, as far as noted */
-    int64_t net_base; /* its value when the young were last collected */
+    int64_t net;          /* container births less deaths, as far as noted */
+    int64_t net_base;     /* its value when the young were last collected */
     uint64_t young_since_middle, middle_since_old; /* collections */
     uint64_t long_lived, long_lived_pending; /* survivors of old and, since
                                               * then, of middle collections */

@@ -216,8 +216,7 @@ check_page(const struct page *page, struct tally *tally)
         tally->noted[page->kind] += page->noted_used;
     check_span(page);
     check_owner(page);
-    if (page->kind != GYRE_PAGE_CONTAINER &&
-        page_stamps(page) != 0)
+    if (page->kind != GYRE_PAGE_CONTAINER && page_stamps(page) != 0)
         BAD(page, "stamps in a page without containers");
     switch (state) {
     case PAGE_LARGE:

@@ -325,7 +325,8 @@ struct memory_heap {
      * cleared under the page lock; a thread that attaches takes it over,
      * others by gyre_memory_limbo_follow(). Atomic. */
     uint32_t limbo_stamps;
-    uint64_t limbo_bytes, limbo_peak; /* of this cycle, as far as noted; atomic */
+    uint64_t limbo_bytes,
+        limbo_peak; /* of this cycle, as far as noted; atomic */
     /* under page_lock: limbo of threads that left while it was on */
     uintptr_t limbo_left;
     struct limbo_chunk *retired_left;

@@ -24,10 +24,10 @@ enum type_traits {
     TYPE_DEALLOCS = 1u << 3,
     TYPE_TRACES = 1u << 4, /* trace and clear, of the runtime's */
     TYPE_PROMPT = 1u << 5,
-    TYPE_TRACKED = 1u << 6,     /* container: lives in collector's pages */
-    TYPE_UNCLEARABLE = 1u << 7, /* its cycles can't be broken */
-    TYPE_RUN = 1u << 8,         /* slots are one run and all there is */
-    TYPE_PLAIN = 1u << 9,       /* TYPE_RUN, and nobody is told of a death */
+    TYPE_TRACKED = 1u << 6,       /* container: lives in collector's pages */
+    TYPE_UNCLEARABLE = 1u << 7,   /* its cycles can't be broken */
+    TYPE_RUN = 1u << 8,           /* slots are one run and all there is */
+    TYPE_PLAIN = 1u << 9,         /* TYPE_RUN, and nobody is told of a death */
     TYPE_TRACE_STOPPED = 1u << 10 /* its `trace` is only safe in a stop */
 };
 
