@@ -142,7 +142,8 @@ void gyre_page_note(struct gyre_thread *self, struct page *page);
 
 /* Whether a raw thread may be changing the page now, without the page lock,
  * which the caller holds, in a stop: an open one of its own, one on the way to
- * it or from it, or a raw block with a span of its own. */
+ * it or from it, or a part of a raw block with a span of its own; and inside of
+ * any span. */
 bool gyre_page_is_restless(const struct page *page);
 
 /* Whether an empty page waits for a grace period before it changes. */

@@ -11,8 +11,11 @@ gyre_page_is_restless(const struct page *page)
     const struct gyre_thread *owner = gyre_load_relaxed(&page->fast.owner);
     /* relaxed: a thread that attaches now finds the caller with the lock */
     if (gyre_load_relaxed(&segment_of(page)->heap->raw.attached) == 0 ||
-        state == PAGE_INTERIOR || state == PAGE_RETIRING)
+        state == PAGE_RETIRING)
         return false;
+    /* Its block may be freed at any time, and it is nobody's from then on. */
+    if (state == PAGE_INTERIOR)
+        return true;
     if (owner != NULL)
         return owner == owner_plain((struct gyre_thread *)owner) &&
                thread_is_raw(owner);
