@@ -82,9 +82,11 @@ age(const struct cycle *cycle, struct gyre_object *obj)
         uint64_t aged = word0_with_stamp(word0, cycle->next_age);
         if (aged == word0)
             break;
-        /* relaxed: an age orders nothing. No ABA: what is born in the block
-         * meanwhile carries the birth stamp, which is not collected. */
-        if (gyre_cas_weak_relaxed(&obj->word0, &word0, aged))
+        /* release; pairs: gyre_memory_free(). One that sees the new age does
+         * not put the block in limbo, so this is where our reads end for it.
+         * No ABA: what is born in the block meanwhile carries the birth
+         * stamp, which is not collected. */
+        if (gyre_cas_weak_release(&obj->word0, &word0, aged))
             word0 = aged;
     }
     return word0_is_object(word0) ? 1u << word0_stamp(word0) : 0;

@@ -104,8 +104,10 @@ block_free(struct gyre_thread *self, void *block)
 static bool
 limbo_wants(const struct memory_thread *thread, const void *block)
 {
-    /* relaxed: the object is dead, and its age stands still */
-    uint64_t word0 = gyre_load_relaxed((const uint64_t *)block);
+    /* acquire; pairs: gyre_phase_close_beside(). An age that is collected no
+     * more may be news to us: then our limbo is over before we know, and the
+     * collector's last look at the body comes before the block's reuse. */
+    uint64_t word0 = gyre_load_acquire((const uint64_t *)block);
     unsigned stamp = (unsigned)(word0 >> GYRE_WORD0_STAMP_SHIFT) & 7u;
     return (thread->limbo_stamps >> stamp & 1u) != 0 &&
            page_of(block)->kind == GYRE_PAGE_CONTAINER;
