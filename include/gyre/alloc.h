@@ -142,8 +142,9 @@ struct gyre_var_object {
 /* Make an object: one reference, the caller's; body zeroed; born tracked
  * when its type has slots. `size` must be the type's size: given as a
  * constant (see GYRE_NEW) it makes the clearing straight-line code.
- * NULL when memory is out (gyre_last_status()). Any attached thread. May
- * start a collection's request, but runs none: no safepoint. */
+ * NULL when memory is out (gyre_last_status()) and a collection by another
+ * thread, for which this one waits, did not help. Any attached thread. No
+ * callback runs, and it is no safepoint but in that wait. `.pace.limit` */
 GYRE_INLINE void *
 gyre_new_sized(const struct gyre_type *type, size_t size)
 {
@@ -204,7 +205,8 @@ GYRE_API void *gyre_new_items(const struct gyre_type *type, size_t count);
 #endif
 
 /* `size` bytes, 16-byte aligned, contents undefined; size 0 gives a pointer
- * that may be freed. NULL when memory is out. Any attached thread. */
+ * that may be freed. NULL when memory is out, as for gyre_new_sized(). Any
+ * attached thread. */
 GYRE_API void *gyre_mem_alloc(size_t size);
 /* The same, zeroed; NULL also when count * size overflows. */
 GYRE_API void *gyre_mem_calloc(size_t count, size_t size);

@@ -17,6 +17,9 @@ struct gyre_heap;
 #define GYRE_OPTION_TABLE(X)                                                   \
     X(MEMORY_HARD_LIMIT, "memory.hard_limit", "bytes", 0, 0, UINT64_MAX, 1,    \
       "memory mapped for blocks; over it allocation fails. 0: no limit")       \
+    X(MEMORY_SOFT_LIMIT, "memory.soft_limit", "bytes", 0, 0, UINT64_MAX, 1,    \
+      "pages in use; over it collections are urgent, and threads wait for "    \
+      "them. 0: no limit")                                                     \
     X(MEMORY_THREAD_CACHE, "memory.thread_cache", "bytes", 1048576, 0,         \
       UINT64_C(1) << 40, 1,                                                    \
       "empty pages a thread keeps for itself, all classes together, those "    \
@@ -56,6 +59,17 @@ struct gyre_heap;
     X(GC_THRESHOLD2, "gc.threshold2", "count", 10, 0, UINT64_C(1) << 40, 1,    \
       "middle collections before an old one, which also waits until a "        \
       "quarter of the old objects is new")                                     \
+    X(GC_THRESHOLD_BYTES, "gc.threshold_bytes", "bytes", 16777216, 0,          \
+      UINT64_C(1) << 40, 1,                                                    \
+      "growth of the pages in use that makes a collection due, of the "        \
+      "generation that has its turn. 0: never")                                \
+    X(GC_BACKLOG, "gc.backlog", "count", 16, 0, 1000000, 1,                    \
+      "times gc.threshold0 births, or gc.threshold_bytes, that may wait for "  \
+      "a "                                                                     \
+      "collection; over it threads wait for the collector at safepoints, if "  \
+      "its last collection found much. 0: no limit")                           \
+    X(GC_WAIT, "gc.wait_us", "us", 200, 0, 1000000, 1,                         \
+      "longest wait for a collector that is outrun, at one safepoint")         \
     X(GC_SAVE_ALL, "gc.save_all", "bool", 0, 0, 1, 1,                          \
       "put all unreachable objects on the garbage list, free none")            \
     X(GC_CONCURRENT, "gc.concurrent", "bool", 0, 0, 1, 1,                      \

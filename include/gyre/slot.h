@@ -18,8 +18,8 @@ GYRE_API void gyre_check_slot(const struct gyre_object *holder,
 
 /* Tell the collector that what `holder` refers to is about to change. All
  * slot writers below do it; types that keep references in storage of their
- * own call it before they change what `trace` reports, with no safepoint
- * between. `.slot.touch` */
+ * own call it before they change what `trace` reports, with no safepoint and
+ * no allocation between. `.slot.touch` */
 GYRE_INLINE void
 gyre_touch(struct gyre_object *holder)
 {

@@ -62,6 +62,10 @@ struct gyre_statistics {
     uint64_t resurrected;   /* proved garbage once, alive after finalizers */
     uint64_t abandoned;     /* collections given up: no memory, a stop that
                              * timed out, a fork, limbo over its limit */
+    uint64_t emergencies;   /* collections for an allocation that found no
+                             * memory */
+    uint64_t paced_waits;   /* waits for a collector that was outrun */
+    uint64_t paced_ns;      /* and their time, all threads together */
     /* of gc.concurrent alone */
     uint64_t slices;            /* short stops */
     uint64_t suspected;         /* objects armed */

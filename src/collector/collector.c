@@ -14,6 +14,7 @@ init_locks(struct collector *collector)
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&collector->wake, &attr);
+    pthread_cond_init(&collector->done, &attr);
     pthread_condattr_destroy(&attr);
 }
 
@@ -21,12 +22,15 @@ enum gyre_status
 gyre_collector_init(struct gyre_heap *heap)
 {
     init_locks(&heap->collector);
+    heap->memory.make_room = gyre_collector_emergency;
+    heap->collector.yield = 100; /* until one has shown otherwise */
     return GYRE_OK;
 }
 
 void
 gyre_collector_destroy(struct gyre_heap *heap)
 {
+    pthread_cond_destroy(&heap->collector.done);
     pthread_cond_destroy(&heap->collector.wake);
     pthread_mutex_destroy(&heap->collector.thread_lock);
     pthread_mutex_destroy(&heap->collector.grace_lock);
@@ -43,7 +47,8 @@ gyre_collector_after_fork_child(struct gyre_heap *heap, struct mutator *holder)
     collector->forked = holder != NULL;
     if (holder != NULL)
         pthread_mutex_lock(&collector->lock);
-    collector->started = collector->stopping = false;
+    collector->started = collector->stopping = collector->working = false;
+    collector->emergencies_done = collector->emergencies_wanted;
     /* A thread sanitizer's runtime can't start threads in a forked child:
      * there collections run on the threads that ask for them. */
     collector->no_threads = GYRE_TSAN;
@@ -210,8 +215,7 @@ gyre_collect_enable(struct gyre_heap *heap)
 int
 gyre_collect_is_enabled(struct gyre_heap *heap)
 {
-    return gyre_load_relaxed(&heap->collector.disabled) == 0 &&
-           heap_option(heap, GYRE_OPT_GC_AUTOMATIC) != 0;
+    return gyre_pacing_is_automatic(heap);
 }
 
 static const enum gyre_option threshold_options[3] = {
@@ -294,6 +298,7 @@ gyre_collector_statistics(struct gyre_heap *heap, struct gyre_statistics *out)
     out->uncollectable = gyre_load_relaxed(&collector->uncollectable);
     out->resurrected = gyre_load_relaxed(&collector->resurrected);
     out->abandoned = gyre_load_relaxed(&collector->abandoned);
+    out->emergencies = gyre_load_relaxed(&collector->emergencies);
     out->slices = gyre_load_relaxed(&collector->slices);
     out->suspected = gyre_load_relaxed(&collector->suspected);
     out->suspected_falsely = gyre_load_relaxed(&collector->suspected_falsely);

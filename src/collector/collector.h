@@ -60,7 +60,11 @@ struct collector {
     uint64_t collections[GYRE_GENERATIONS];
     uint64_t collected, uncollectable, resurrected, abandoned;
     uint64_t slices, suspected, suspected_falsely;
-    uint32_t over_limbo; /* cycles abandoned in a row for limbo's bound */
+    uint32_t over_limbo;    /* cycles abandoned in a row for limbo's bound */
+    uint32_t yield;         /* of the last one's candidates, percent garbage */
+    bool urgent;            /* over the soft limit, until all is collected */
+    uint64_t pages_at_last; /* in use when it ended */
+    uint64_t emergencies;
 
     pthread_mutex_t grace_lock; /* held while waiting for readers: a fork must
                                  * not find liburcu's locks taken by us */
@@ -70,7 +74,13 @@ struct collector {
     pthread_mutex_t thread_lock; /* a leaf lock but for pthread_create */
     pthread_cond_t wake;
     pthread_t thread;
-    bool started, stopping; /* under thread_lock */
+    /* under thread_lock */
+    bool started, stopping;
+    bool working;        /* it does what was asked */
+    pthread_cond_t done; /* something it did is done */
+    /* collections for allocations that found no memory .pace.limit */
+    uint64_t emergencies_wanted, emergencies_done;
+    uint64_t rest_until_ns; /* none before that */
     bool no_threads;        /* const after fork under a thread sanitizer */
 };
 
@@ -92,6 +102,20 @@ void gyre_collector_ask(struct gyre_heap *heap,
                         enum gyre_generation generation);
 /* At the outermost safepoint: run what was asked of this thread. */
 void gyre_collector_poll(struct mutator *self);
+/* Have a grace period for emptied pages, without a collection too. */
+void gyre_collector_ask_grace(struct gyre_heap *heap);
+/* Wait until the heap's thread has nothing to do, so long at most. A
+ * safepoint for the world, but nothing runs on this thread. */
+void gyre_collector_wait(struct mutator *self, uint64_t most_ns);
+/* The caller's allocation found no memory: have all collected, and wait for
+ * it as in gyre_collector_wait(). True: it is worth another try. .pace.limit */
+bool gyre_collector_emergency(struct gyre_thread *self);
+
+/* pacing.c: may collections run that nobody called for? */
+bool gyre_pacing_is_automatic(const struct gyre_heap *heap);
+/* At the outermost safepoint: bytes in use are looked at; wait for the
+ * collector if it is outrun. */
+void gyre_pacing_poll(struct mutator *self);
 
 /* Take the collector lock; a safepoint. False: this thread has it already,
  * or is inside a callback. */

@@ -223,9 +223,11 @@ run_cycle(struct cycle *cycle)
 {
     enum gyre_status status =
         cycle->beside ? run_beside(cycle) : run_phases(cycle);
-    if (status == GYRE_OK)
+    if (status == GYRE_OK) {
         gyre_generation_collected(cycle->heap, cycle->generation,
                                   cycle->survivors);
+        gyre_pacing_collected(cycle);
+    }
     table_free(cycle, &cycle->pages);
     table_free(cycle, &cycle->marks);
     table_free(cycle, &cycle->garbage_pages);

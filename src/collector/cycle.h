@@ -90,6 +90,7 @@ struct cycle {
     uint32_t traits;   /* of all candidates' types, together */
     uint32_t flags;    /* rc_shared of what is not held, together */
     uint64_t candidates, survivors, members;
+    int64_t net_at_open; /* the collector's `net` when they were chosen */
     uint64_t stop_began_ns;
 
     /* with gc.concurrent */
@@ -103,6 +104,10 @@ struct cycle {
     uint64_t slice_began_ns, slice_took_ns;
     uint32_t slice_steps;
 };
+
+/* pacing.c: the cycle has come to its end: births, bytes and waits are counted
+ * anew. */
+void gyre_pacing_collected(const struct cycle *cycle);
 
 bool gyre_cycle_table_grow(struct cycle *cycle, struct cycle_table *table);
 

@@ -126,6 +126,4 @@ gyre_generation_collected(struct gyre_heap *heap,
         gyre_store_relaxed(&collector->long_lived_pending, 0);
         gyre_store_relaxed(&collector->long_lived, survivors);
     }
-    gyre_store_relaxed(&collector->net_base,
-                       gyre_load_relaxed(&collector->net));
 }

@@ -142,6 +142,8 @@ gyre_phase_open(struct cycle *cycle)
     struct segment *segment;
     gyre_memory_pin(cycle->heap);
     cycle->pinned = true;
+    /* relaxed: a heuristic */
+    cycle->net_at_open = gyre_load_relaxed(&cycle->heap->collector.net);
     segment = segment_first(&cycle->heap->memory);
     cycle->stamps = stamps_of(cycle->generation);
     cycle->next_age =
@@ -229,6 +231,7 @@ choose_stamps(struct cycle *cycle)
 {
     struct collector *collector = &cycle->heap->collector;
     unsigned next;
+    cycle->net_at_open = gyre_load_relaxed(&collector->net); /* a heuristic */
     cycle->stamps = stamps_of(cycle->generation);
     cycle->next_age =
         cycle->generation == GYRE_GEN_YOUNG ? STAMP_MIDDLE : STAMP_OLD;

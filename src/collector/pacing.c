@@ -1,76 +1,22 @@
-/* When collections run, and on which thread: births are noted, thresholds
- * compared, the heap's own thread woken.
- * Design: docs/design/cycle.md .policy */
-#include <errno.h>
-#include <time.h>
+/* When collections are due: births and bytes are noted, thresholds compared,
+ * and threads that outrun the collector wait for it.
+ * Design: docs/design/pacing.md, docs/design/cycle.md .policy */
+#include "cycle.h"
 
-#include "collector.h"
-
-#include "../heap.h"
-
-/* How often the heap's thread looks whether somebody waits for a grace
- * period that threads which only poll would never end. */
-#define TICK_NS 50000000L
 /* Pages that may wait for a grace period before one is asked for. */
 #define RETIRING_PAGES 16
+/* A collection was worth it when so many percent of what it looked at was
+ * garbage. */
+#define WORTH 25
+/* Above the soft limit so much of it may be added before the next. */
+#define SOFT_STEPS 8
 
-/* Something was asked for: wake who will see to it. */
-static void
-wake(struct gyre_heap *heap)
+bool
+gyre_pacing_is_automatic(const struct gyre_heap *heap)
 {
-    struct collector *collector = &heap->collector;
-    pthread_mutex_lock(&collector->thread_lock);
-    if (collector->started)
-        pthread_cond_signal(&collector->wake);
-    else if (gyre_self != NULL)
-        gyre_participant_request(&mutator_of(gyre_self)->part, REQUEST_COLLECT);
-    pthread_mutex_unlock(&collector->thread_lock);
-}
-
-void
-gyre_collector_ask(struct gyre_heap *heap, enum gyre_generation generation)
-{
-    struct collector *collector = &heap->collector;
-    uint32_t want = (uint32_t)generation + 1;
-    uint32_t asked = gyre_load_relaxed(&collector->asked);
-    /* release; pairs: run_asked() */
-    while (asked < want &&
-           !gyre_cas_weak_release(&collector->asked, &asked, want))
-        ;
-    /* Also when it was asked for before: where the heap has no thread, who
-     * asked then may have left without a poll. */
-    wake(heap);
-}
-
-/* A grace period for emptied pages, which is due without a collection too. */
-static void
-ask_grace(struct gyre_heap *heap)
-{
-    struct collector *collector = &heap->collector;
-    /* relaxed: a wish; what it is about is under the page lock */
-    gyre_store_relaxed(&collector->grace_asked, 1);
-    wake(heap);
-}
-
-static bool
-anything_asked(const struct collector *collector)
-{
-    /* relaxed: looked at again after the wake-up */
-    return gyre_load_relaxed(&collector->asked) != 0 ||
-           gyre_load_relaxed(&collector->grace_asked) != 0;
-}
-
-/* Take what is asked for; false: nothing. */
-static bool
-take_asked(struct collector *collector, enum gyre_generation *generation)
-{
-    uint32_t asked;
-    if (gyre_load_relaxed(&collector->asked) == 0)
-        return false;
-    /* acquire; pairs: gyre_collector_ask() */
-    asked = gyre_exchange_acquire(&collector->asked, 0);
-    *generation = (enum gyre_generation)(asked - 1);
-    return asked != 0;
+    /* relaxed: a wish */
+    return heap_option(heap, GYRE_OPT_GC_AUTOMATIC) != 0 &&
+           gyre_load_relaxed(&heap->collector.disabled) == 0;
 }
 
 void
@@ -78,199 +24,149 @@ gyre_collector_note_retiring(struct gyre_heap *heap)
 {
     /* relaxed: a hint, written under the page lock */
     if (gyre_load_relaxed(&heap->memory.retiring_pages) > RETIRING_PAGES)
-        ask_grace(heap);
+        gyre_collector_ask_grace(heap);
+}
+
+/* Have the thread wait at its next outermost safepoint. */
+static void
+wait_soon(struct mutator *self)
+{
+    self->object.wait_wanted = true;
+    gyre_participant_request(&self->part, REQUEST_PENDING);
+}
+
+/* ---- births ---- */
+
+/* More waits for a collection than should, of what one is due for at
+ * `threshold`, and one would help. */
+static bool
+is_outrun(const struct gyre_heap *heap, uint64_t waiting, uint64_t threshold)
+{
+    uint64_t backlog = heap_option(heap, GYRE_OPT_GC_BACKLOG);
+    return backlog != 0 && waiting / backlog > threshold &&
+           gyre_load_relaxed(&heap->collector.yield) >= WORTH; /* a hint */
+}
+
+/* Births that wait for a collection, the thread's own added. */
+static uint64_t
+births_due(struct mutator *self)
+{
+    struct collector *collector = &self->fast.heap->collector;
+    int64_t mine = gyre_load_relaxed(&self->memory.container_net);
+    int64_t delta = mine - self->object.noted_net, net, base;
+    if (delta == 0)
+        return 0;
+    self->object.noted_net = mine;
+    /* relaxed: a heuristic, and each thread's part is added once */
+    net = gyre_fetch_add_relaxed(&collector->net, delta) + delta;
+    base = gyre_load_relaxed(&collector->net_base);
+    if (net >= base)
+        return (uint64_t)(net - base);
+    /* More deaths than births: the base follows, or the count would be in
+     * debt, and collections put off for ever (CPython issue 142048). */
+    gyre_store_relaxed(&collector->net_base, net);
+    return 0;
 }
 
 void
 gyre_collector_note_births(struct mutator *self)
 {
     struct gyre_heap *heap = self->fast.heap;
-    struct collector *collector = &heap->collector;
-    int64_t mine = gyre_load_relaxed(&self->memory.container_net);
-    int64_t delta = mine - self->object.noted_net, net, base;
     uint64_t threshold = heap_option(heap, GYRE_OPT_GC_THRESHOLD0);
+    uint64_t births = births_due(self);
     gyre_collector_note_retiring(heap);
-    if (delta == 0)
+    if (!gyre_pacing_is_automatic(heap))
         return;
-    self->object.noted_net = mine;
-    /* relaxed: a heuristic, and each thread's part is added once */
-    net = gyre_fetch_add_relaxed(&collector->net, delta) + delta;
-    base = gyre_load_relaxed(&collector->net_base);
-    if (net < base) {
-        /* More deaths than births: the base follows, or the count would be
-         * in debt, and collections put off for ever (CPython issue 142048). */
-        gyre_store_relaxed(&collector->net_base, net);
-        return;
-    }
-    if (threshold == 0 || (uint64_t)(net - base) <= threshold ||
-        heap_option(heap, GYRE_OPT_GC_AUTOMATIC) == 0 ||
-        gyre_load_relaxed(&collector->disabled) != 0)
-        return;
-    gyre_collector_ask(heap, gyre_generation_due(heap));
+    if (threshold != 0 && births > threshold)
+        gyre_collector_ask(heap, gyre_generation_due(heap));
+    if (gyre_load_relaxed(&heap->collector.urgent) || /* relaxed: a hint */
+        is_outrun(heap, births, threshold))
+        wait_soon(self);
 }
 
-/* ---- grace periods ---- */
+/* ---- bytes ---- */
 
-void
-gyre_collector_grace(struct mutator *self)
-{
-    struct gyre_heap *heap = self->fast.heap;
-    struct page *list = gyre_memory_retiring_take(heap);
-    if (list == NULL)
-        return;
-    gyre_detach_for_wait(self);
-    pthread_mutex_lock(&heap->collector.grace_lock);
-    gyre_world_grace_period(&heap->world);
-    pthread_mutex_unlock(&heap->collector.grace_lock);
-    gyre_return_from_wait(self);
-    gyre_memory_retiring_release(heap, list);
-}
-
-/* ---- running what was asked ---- */
-
-/* Asked for, and not disabled since: but entries that got lost for want of
- * memory are found by a collection alone, whoever disabled it. */
-static bool
-still_wanted(struct gyre_heap *heap)
-{
-    return gyre_load_relaxed(&heap->collector.disabled) == 0 ||
-           gyre_load_relaxed(&heap->object.lost_queued) != 0;
-}
-
+/* Look at the bytes in use, which passed a bound. .pace.bytes .pace.soft */
 static void
-run_asked(struct mutator *self)
+note_bytes(struct mutator *self)
 {
     struct gyre_heap *heap = self->fast.heap;
-    enum gyre_generation generation;
-    /* relaxed: before the pages are taken; more of them ask again */
-    gyre_store_relaxed(&heap->collector.grace_asked, 0);
-    if (take_asked(&heap->collector, &generation) &&
-        gyre_collector_lock(self)) {
-        /* an error is counted, and the next threshold tries again */
-        if (still_wanted(heap))
-            (void)gyre_cycle_run(self, generation, true);
-        gyre_collector_unlock(self);
-    }
-    gyre_collector_grace(self);
-}
-
-void
-gyre_collector_poll(struct mutator *self)
-{
-    uint32_t wanted = self->object.collect_wanted;
-    bool threaded;
-    if (wanted != 0) {
-        self->object.collect_wanted = 0;
-        (void)gyre_collect(self->fast.heap, (enum gyre_generation)(wanted - 1));
-    }
-    if (!anything_asked(&self->fast.heap->collector))
+    struct memory_heap *memory = &heap->memory;
+    /* relaxed, all: heuristics; two threads may ask for the same */
+    uint64_t pages = gyre_load_relaxed(&memory->pages_in_use);
+    uint64_t soft = heap_option(heap, GYRE_OPT_MEMORY_SOFT_LIMIT), grown;
+    if (!gyre_memory_is_pressed(heap, pages) || !gyre_pacing_is_automatic(heap))
         return;
-    pthread_mutex_lock(&self->fast.heap->collector.thread_lock);
-    threaded = self->fast.heap->collector.started;
-    pthread_mutex_unlock(&self->fast.heap->collector.thread_lock);
-    if (!threaded)
-        run_asked(self);
-}
-
-/* ---- the heap's thread ---- */
-
-/* ETIMEDOUT, or woken before that. Under thread_lock. */
-static int
-wait_until_tick(struct collector *collector)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += TICK_NS;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    return pthread_cond_timedwait(&collector->wake, &collector->thread_lock,
-                                  &until);
-}
-
-/* False: the heap ends. */
-static bool
-wait_a_tick(struct gyre_heap *heap)
-{
-    struct collector *collector = &heap->collector;
-    bool go_on;
-    pthread_mutex_lock(&collector->thread_lock);
-    if (!collector->stopping)
-        (void)wait_until_tick(collector);
-    go_on = !collector->stopping;
-    pthread_mutex_unlock(&collector->thread_lock);
-    return go_on;
-}
-
-/* Sleep until something is to do; detached. False: the heap ends. */
-static bool
-wait_for_work(struct gyre_heap *heap)
-{
-    struct collector *collector = &heap->collector;
-    bool go_on;
-    pthread_mutex_lock(&collector->thread_lock);
-    while (!collector->stopping && !anything_asked(collector)) {
-        if (wait_until_tick(collector) == ETIMEDOUT)
-            gyre_world_nudge_readers(&heap->world);
+    if (gyre_memory_is_over_soft(heap, pages)) {
+        gyre_store_relaxed(&memory->soft_again,
+                           pages + soft / SOFT_STEPS / GYRE_PAGE_BYTES + 1);
+        gyre_store_relaxed(&heap->collector.urgent, true);
+        gyre_collector_ask(heap, GYRE_GEN_OLD);
+        wait_soon(self);
+    } else {
+        gyre_collector_ask(heap, gyre_generation_due(heap));
+        grown = pages - gyre_load_relaxed(&heap->collector.pages_at_last);
+        if ((int64_t)grown > 0 &&
+            is_outrun(heap, grown * GYRE_PAGE_BYTES,
+                      heap_option(heap, GYRE_OPT_GC_THRESHOLD_BYTES)))
+            wait_soon(self);
     }
-    go_on = !collector->stopping;
-    pthread_mutex_unlock(&collector->thread_lock);
-    return go_on;
+    gyre_store_relaxed(&memory->pressure_base, pages);
 }
 
-static void *
-collector_main(void *arg)
-{
-    struct gyre_heap *heap = arg;
-    struct gyre_thread *self;
-    bool go_on = true;
-    /* No memory for a thread's record: there may be some later. */
-    while (gyre_thread_attach_internal(heap, &self) != GYRE_OK)
-        if (!wait_a_tick(heap))
-            return NULL;
-    gyre_thread_set_name(self, "gyre collector");
-    while (go_on) {
-        gyre_detach_begin(self);
-        go_on = wait_for_work(heap);
-        gyre_detach_end(self);
-        if (go_on)
-            run_asked(mutator_of(self));
-        gyre_safepoint_slow(self);
-    }
-    gyre_thread_leave(self);
-    return NULL;
-}
+/* ---- after a collection ---- */
 
 void
-gyre_collector_start(struct gyre_heap *heap)
+gyre_pacing_collected(const struct cycle *cycle)
 {
+    struct gyre_heap *heap = cycle->heap;
     struct collector *collector = &heap->collector;
-    if (heap_option(heap, GYRE_OPT_GC_THREAD) == 0)
+    struct memory_heap *memory = &heap->memory;
+    /* relaxed, all: one collection at a time writes them. What waits for a
+     * grace period is as good as free. */
+    uint64_t waiting = gyre_load_relaxed(&memory->retiring_pages);
+    uint64_t pages = gyre_load_relaxed(&memory->pages_in_use);
+    uint64_t soft = heap_option(heap, GYRE_OPT_MEMORY_SOFT_LIMIT);
+    int64_t net, base = cycle->net_at_open - (int64_t)cycle->members;
+    pages -= waiting < pages ? waiting : pages;
+    gyre_memory_note_births(&cycle->self->fast);
+    (void)births_due(cycle->self);
+    net = gyre_load_relaxed(&collector->net);
+    gyre_store_relaxed(&collector->net_base, base < net ? base : net);
+    if (cycle->candidates > 0)
+        gyre_store_relaxed(&collector->yield, (uint32_t)(cycle->members * 100 /
+                                                         cycle->candidates));
+    gyre_store_relaxed(&memory->pressure_base, pages);
+    gyre_store_relaxed(&collector->pages_at_last, pages);
+    if (cycle->generation != GYRE_GEN_OLD)
         return;
-    pthread_mutex_lock(&collector->thread_lock);
-    if (!collector->started && !collector->stopping && !collector->no_threads)
-        collector->started =
-            pthread_create(&collector->thread, NULL, collector_main, heap) == 0;
-    pthread_mutex_unlock(&collector->thread_lock);
+    gyre_store_relaxed(&memory->soft_again,
+                       pages + soft / SOFT_STEPS / GYRE_PAGE_BYTES);
+    gyre_store_relaxed(&collector->urgent, false);
 }
 
+/* ---- waiting ---- */
+
 void
-gyre_collector_stop(struct gyre_heap *heap)
+gyre_pacing_poll(struct mutator *self)
 {
+    struct gyre_heap *heap = self->fast.heap;
     struct collector *collector = &heap->collector;
-    bool join;
-    pthread_mutex_lock(&collector->thread_lock);
-    collector->stopping = true;
-    join = collector->started;
-    pthread_cond_signal(&collector->wake);
-    pthread_mutex_unlock(&collector->thread_lock);
-    if (join) {
-        /* It may wait for a grace period, and the caller may be a reader of
-         * the program's own. */
-        bool online = rcu_process_reader_pause();
-        pthread_join(collector->thread, NULL);
-        rcu_process_reader_resume(online);
-    }
-    pthread_mutex_lock(&collector->thread_lock);
-    collector->started = collector->stopping = false;
-    pthread_mutex_unlock(&collector->thread_lock);
+    uint64_t began;
+    int64_t births;
+    note_bytes(self);
+    if (!self->object.wait_wanted)
+        return;
+    self->object.wait_wanted = false;
+    if (self->part.internal)
+        return;
+    began = gyre_clock_ns();
+    gyre_collector_wait(self, heap_option(heap, GYRE_OPT_GC_WAIT) * 1000);
+    count_one(&self->object.counters.paced_waits);
+    count_more(&self->object.counters.paced_ns, gyre_clock_ns() - began);
+    /* relaxed: as in births_due() */
+    births = gyre_load_relaxed(&collector->net) -
+             gyre_load_relaxed(&collector->net_base);
+    if (births > 0 && is_outrun(heap, (uint64_t)births, 2))
+        wait_soon(self);
 }

@@ -55,15 +55,23 @@ alone_map(struct gyre_heap *heap, size_t bytes)
     return segment_page(segment, 1);
 }
 
+/* `more` pages are in use than before, modulo 2^64. */
+static void
+note_pages(struct gyre_heap *heap, uint64_t more)
+{
+    /* relaxed: a count that orders nothing */
+    gyre_memory_note_pages(
+        heap, gyre_fetch_add_relaxed(&heap->memory.pages_in_use, more) + more);
+}
+
 static struct page *
 alone_take(struct gyre_heap *heap, size_t bytes)
 {
     struct page *page = gyre_segment_take_spare(heap, bytes);
     if (page == NULL)
         page = alone_map(heap, bytes);
-    if (page != NULL) /* relaxed: a statistic */
-        gyre_fetch_add_relaxed(&heap->memory.pages_in_use,
-                               span_page_count(page));
+    if (page != NULL)
+        note_pages(heap, span_page_count(page));
     return page;
 }
 
@@ -137,9 +145,7 @@ alone_resize(struct gyre_heap *heap, struct page *page, size_t size)
         return NULL;
     bytes = gyre_segment_span_bytes(page);
     page->fast.block_size = bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes;
-    /* relaxed: a statistic */
-    gyre_fetch_add_relaxed(&heap->memory.pages_in_use,
-                           span_page_count(page) - pages);
+    note_pages(heap, span_page_count(page) - pages);
     return page->blocks;
 }
 

@@ -308,6 +308,12 @@ struct memory_heap {
     /* any thread, atomic */
     uint64_t mapped, mapped_peak; /* bytes */
     uint64_t pages_in_use;        /* not free; thread caches' not either */
+    /* pages in use after which the collector is to look .pace.bytes: those
+     * at its last look, and over the soft limit the next bound */
+    uint64_t pressure_base, soft_again;
+    /* const: what may help a thread whose allocation found no memory; true:
+     * it should try once more */
+    bool (*make_room)(struct gyre_thread *self);
     uint64_t adopted;
     uint64_t returned; /* bytes given back to the system so far */
     /* raised when threads are asked for something: to look at the limits of
@@ -415,6 +421,11 @@ void gyre_memory_thread_leave(struct gyre_thread *self);
  * block's word 1 reads dead, its content is otherwise undefined. NULL: out
  * of memory, and gyre_last_status() says so. `used` counts it. */
 void *gyre_memory_alloc(struct gyre_thread *self, uint32_t index);
+/* Raw memory for the library itself, as gyre_mem_alloc() and
+ * gyre_mem_realloc(), but that nothing is done to make room. */
+void *gyre_memory_raw_alloc(struct gyre_thread *self, size_t size);
+void *gyre_memory_raw_resize(struct gyre_thread *self, void *block,
+                             size_t size);
 /* A block over GYRE_SMALL_MAX: a span up to 2 MiB, else a mapping of its
  * own. Fresh mappings read as zero; `*zeroed` says whether this one does. */
 void *gyre_memory_alloc_large(struct gyre_thread *self,
@@ -521,6 +532,13 @@ void gyre_memory_note_births(struct gyre_thread *self);
 /* Objects born from now on carry `stamp`; current pages are marked to hold
  * it. The owner, or in a stop, or under its claim. */
 void gyre_memory_birth_stamp(struct gyre_thread *self, unsigned stamp);
+
+/* Do so many pages in use call for a collection? .pace.bytes .pace.soft */
+bool gyre_memory_is_pressed(struct gyre_heap *heap, uint64_t pages);
+bool gyre_memory_is_over_soft(struct gyre_heap *heap, uint64_t pages);
+/* Pages were taken, and so many are in use: see to it that the calling thread
+ * looks at it at its next safepoint, if they are too many. Any lock held. */
+void gyre_memory_note_pages(struct gyre_heap *heap, uint64_t pages);
 
 /* Visit every page that holds blocks of the kinds (bits 1 << kind). Stop. */
 void gyre_memory_each_page(struct gyre_heap *heap, uint32_t kinds,

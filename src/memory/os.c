@@ -9,12 +9,15 @@
 #include "../heap.h"
 #include "poison.h"
 
-/* Count `bytes` as mapped, unless that would pass the hard limit. */
+/* Tables may pass the hard limit by half of it: a collection at the limit
+ * needs some. .pace.limit */
+#define TABLES_SHARE 2
+
+/* Count `bytes` as mapped, unless that would pass `limit`. */
 static bool
-mapped_raise(struct gyre_heap *heap, size_t bytes)
+mapped_raise_to(struct gyre_heap *heap, size_t bytes, uint64_t limit)
 {
     struct memory_heap *memory = &heap->memory;
-    uint64_t limit = heap_option(heap, GYRE_OPT_MEMORY_HARD_LIMIT);
     /* relaxed, all of them here: counters that order nothing */
     uint64_t mapped = gyre_load_relaxed(&memory->mapped);
     uint64_t peak;
@@ -28,6 +31,13 @@ mapped_raise(struct gyre_heap *heap, size_t bytes)
            !gyre_cas_weak_relaxed(&memory->mapped_peak, &peak, mapped))
         continue;
     return true;
+}
+
+static bool
+mapped_raise(struct gyre_heap *heap, size_t bytes)
+{
+    return mapped_raise_to(heap, bytes,
+                           heap_option(heap, GYRE_OPT_MEMORY_HARD_LIMIT));
 }
 
 static void
@@ -124,8 +134,9 @@ gyre_os_map_aligned(struct gyre_heap *heap, size_t bytes)
 void *
 gyre_os_map(struct gyre_heap *heap, size_t bytes)
 {
+    uint64_t limit = heap_option(heap, GYRE_OPT_MEMORY_HARD_LIMIT);
     void *address;
-    if (!mapped_raise(heap, bytes))
+    if (!mapped_raise_to(heap, bytes, limit + limit / TABLES_SHARE))
         return NULL;
     address = map(bytes, PROT_READ | PROT_WRITE);
     if (address == NULL)

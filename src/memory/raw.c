@@ -61,16 +61,45 @@ small_alloc(struct gyre_thread *self, size_t size)
         self, gyre_alloc_index(GYRE_PAGE_RAW, gyre_size_class(size)));
 }
 
-void *
-gyre_mem_alloc(size_t size)
+/* No memory was found: may the heap have made some? Only where the program
+ * itself asks, as the thread is out of the world meanwhile. .pace.limit */
+static bool
+make_room(struct gyre_thread *self)
 {
-    struct gyre_thread *self = self_checked("gyre_mem_alloc");
+    return self->heap->memory.make_room(self);
+}
+
+GYRE_INLINE void *
+raw_alloc(struct gyre_thread *self, size_t size)
+{
     size_t room = guard_raw_room(size);
     bool zeroed;
     if (GYRE_UNLIKELY(room > GYRE_SMALL_MAX))
         return taken(large_alloc(self, room, &zeroed), size, false,
                      "gyre_mem_alloc");
     return taken(small_alloc(self, room), size, false, "gyre_mem_alloc");
+}
+
+void *
+gyre_memory_raw_alloc(struct gyre_thread *self, size_t size)
+{
+    return raw_alloc(self, size);
+}
+
+static void *
+alloc_again(struct gyre_thread *self, size_t size)
+{
+    return make_room(self) ? raw_alloc(self, size) : NULL;
+}
+
+void *
+gyre_mem_alloc(size_t size)
+{
+    struct gyre_thread *self = self_checked("gyre_mem_alloc");
+    void *block = raw_alloc(self, size);
+    if (GYRE_UNLIKELY(block == NULL))
+        return alloc_again(self, size);
+    return block;
 }
 
 /* ---- aligned ---- */
@@ -86,24 +115,35 @@ aligned_class_bytes(size_t alignment, size_t size)
     return gyre_class_bytes(class);
 }
 
-void *
-gyre_mem_alloc_aligned(size_t alignment, size_t size)
+static void *
+alloc_aligned(struct gyre_thread *self, size_t alignment, size_t size,
+              const char *function)
 {
-    static const char function[] = "gyre_mem_alloc_aligned";
-    struct gyre_thread *self = self_checked(function);
     size_t room = guard_raw_room(size);
     bool zeroed;
-    if (alignment == 0 || (alignment & (alignment - 1)) != 0 ||
-        alignment > LARGE_ALIGNMENT_MAX) {
-        gyre_set_last_status(GYRE_ERR_ARGUMENT);
-        return NULL;
-    }
     if (room > GYRE_SMALL_MAX || alignment > GYRE_SMALL_MAX)
         return taken(gyre_large_alloc_aligned(self, GYRE_PAGE_RAW, room,
                                               alignment, &zeroed),
                      size, false, function);
     return taken(small_alloc(self, aligned_class_bytes(alignment, room)), size,
                  false, function);
+}
+
+void *
+gyre_mem_alloc_aligned(size_t alignment, size_t size)
+{
+    static const char function[] = "gyre_mem_alloc_aligned";
+    struct gyre_thread *self = self_checked(function);
+    void *block;
+    if (alignment == 0 || (alignment & (alignment - 1)) != 0 ||
+        alignment > LARGE_ALIGNMENT_MAX) {
+        gyre_set_last_status(GYRE_ERR_ARGUMENT);
+        return NULL;
+    }
+    block = alloc_aligned(self, alignment, size, function);
+    if (block == NULL && make_room(self))
+        block = alloc_aligned(self, alignment, size, function);
+    return block;
 }
 
 /* ---- zeroed ---- */
@@ -137,23 +177,30 @@ small_alloc_zeroed(struct gyre_thread *self, size_t size, bool *zeroed)
     return block;
 }
 
+static void *
+alloc_zeroed(struct gyre_thread *self, size_t size, bool *zeroed)
+{
+    size_t room = guard_raw_room(size);
+    void *block = room > GYRE_SMALL_MAX
+                      ? large_alloc(self, room, zeroed)
+                      : small_alloc_zeroed(self, room, zeroed);
+    return taken(block, size, *zeroed, "gyre_mem_calloc");
+}
+
 void *
 gyre_mem_calloc(size_t count, size_t size)
 {
     struct gyre_thread *self = self_checked("gyre_mem_calloc");
     bool zeroed = false;
-    size_t bytes, room;
+    size_t bytes;
     void *block;
     if (__builtin_mul_overflow(count, size, &bytes)) {
         gyre_set_last_status(GYRE_ERR_ARGUMENT);
         return NULL;
     }
-    room = guard_raw_room(bytes);
-    if (room > GYRE_SMALL_MAX)
-        block = large_alloc(self, room, &zeroed);
-    else
-        block = small_alloc_zeroed(self, room, &zeroed);
-    block = taken(block, bytes, zeroed, "gyre_mem_calloc");
+    block = alloc_zeroed(self, bytes, &zeroed);
+    if (GYRE_UNLIKELY(block == NULL) && make_room(self))
+        block = alloc_zeroed(self, bytes, &zeroed);
     if (block == NULL)
         return NULL;
     if (zeroed)
@@ -186,13 +233,12 @@ resize(struct gyre_heap *heap, void *block, size_t have, size_t size)
 }
 
 void *
-gyre_mem_realloc(void *block, size_t size)
+gyre_memory_raw_resize(struct gyre_thread *self, void *block, size_t size)
 {
-    struct gyre_thread *self = self_checked("gyre_mem_realloc");
     size_t have, room;
     void *moved;
     if (block == NULL)
-        return gyre_mem_alloc(size);
+        return raw_alloc(self, size);
     if (MEMORY_GUARD)
         gyre_guard_raw_check(self, block, "gyre_mem_realloc");
     room = block_bytes(block);
@@ -203,11 +249,21 @@ gyre_mem_realloc(void *block, size_t size)
             gyre_guard_raw_resized(block, have, moved, size);
         return moved;
     }
-    moved = gyre_mem_alloc(size);
+    moved = raw_alloc(self, size);
     if (moved == NULL)
         return NULL;
     memcpy(moved, block, have < size ? have : size);
     gyre_mem_free(block);
+    return moved;
+}
+
+void *
+gyre_mem_realloc(void *block, size_t size)
+{
+    struct gyre_thread *self = self_checked("gyre_mem_realloc");
+    void *moved = gyre_memory_raw_resize(self, block, size);
+    if (GYRE_UNLIKELY(moved == NULL) && make_room(self))
+        moved = gyre_memory_raw_resize(self, block, size);
     return moved;
 }
 
@@ -242,7 +298,7 @@ chunk_with_room(struct gyre_thread *self)
     struct limbo_chunk *chunk = thread->retired;
     if (chunk != NULL && chunk->count < LIMBO_CHUNK_BLOCKS)
         return chunk;
-    chunk = gyre_mem_alloc(sizeof *chunk);
+    chunk = raw_alloc(self, sizeof *chunk);
     if (chunk == NULL)
         return NULL;
     chunk->next = thread->retired;

@@ -327,8 +327,10 @@ gyre_segment_take_aligned(struct gyre_heap *heap, unsigned pages, unsigned step)
         page = segment_new(heap, pages, step);
     if (page == NULL)
         return NULL;
-    /* relaxed: a statistic */
-    gyre_fetch_add_relaxed(&heap->memory.pages_in_use, pages);
+    /* relaxed: a count that orders nothing */
+    gyre_memory_note_pages(
+        heap,
+        gyre_fetch_add_relaxed(&heap->memory.pages_in_use, pages) + pages);
     return page;
 }
 

@@ -53,18 +53,21 @@ allocate(const struct gyre_type *type, size_t size)
     struct gyre_object *obj;
     size_t room = guard_object_room(size);
     bool zeroed = false;
+    unsigned again = 0;
     GYRE_CHECK(self != NULL, "gyre_new: this thread is not attached");
     GYRE_CHECK(!thread_is_raw(self),
                "gyre_new: this thread is attached for raw memory alone");
     GYRE_CHECK(type->traits & TYPE_READY,
                "gyre_new: type %s has not been through gyre_type_ready()",
                type->name);
-    if (room > GYRE_SMALL_MAX) {
-        obj = gyre_memory_alloc_large(self, kind, room, &zeroed);
-    } else {
-        uint32_t index = gyre_alloc_index(kind, gyre_size_class(room));
-        obj = gyre_memory_alloc(self, index);
-    }
+    do {
+        if (room > GYRE_SMALL_MAX) {
+            obj = gyre_memory_alloc_large(self, kind, room, &zeroed);
+        } else {
+            uint32_t index = gyre_alloc_index(kind, gyre_size_class(room));
+            obj = gyre_memory_alloc(self, index);
+        }
+    } while (obj == NULL && !again++ && self->heap->memory.make_room(self));
     if (kind == GYRE_PAGE_CONTAINER)
         gyre_collector_note_births(mutator_of(self));
     else /* weakly referenced or PUBLISHED, leaves retire pages too */

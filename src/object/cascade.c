@@ -254,8 +254,8 @@ gyre_object_list_push(struct object_list *list, struct gyre_object *obj)
 {
     if (list->count == list->capacity) {
         size_t capacity = list->capacity == 0 ? 64 : list->capacity * 2;
-        struct gyre_object **items =
-            gyre_mem_realloc(list->items, capacity * sizeof *items);
+        struct gyre_object **items = gyre_memory_raw_resize(
+            gyre_self, list->items, capacity * sizeof *items);
         if (items == NULL)
             return false;
         list->items = items;

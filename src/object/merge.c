@@ -113,7 +113,7 @@ chunk_new(struct mutator *self)
     if (chunk != NULL)
         self->object.spare = NULL;
     else
-        chunk = gyre_mem_alloc(sizeof *chunk);
+        chunk = gyre_memory_raw_alloc(&self->fast, sizeof *chunk);
     if (chunk != NULL) {
         chunk->next = NULL;
         chunk->count = 0;

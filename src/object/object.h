@@ -171,6 +171,7 @@ struct object_counters {
     uint64_t spills, merges, merges_by_proxy, queued, cascade_deferred;
     uint64_t finalizers_run, weak_callbacks_run, weak_gets_refused;
     uint64_t lock_waits;
+    uint64_t paced_waits, paced_ns; /* .pace.wait */
 };
 
 static inline void
@@ -178,6 +179,13 @@ count_one(uint64_t *counter)
 {
     /* relaxed: one writer */
     gyre_store_relaxed(counter, gyre_load_relaxed(counter) + 1);
+}
+
+static inline void
+count_more(uint64_t *counter, uint64_t more)
+{
+    /* relaxed: one writer */
+    gyre_store_relaxed(counter, gyre_load_relaxed(counter) + more);
 }
 
 /* Entries of a merge queue, pushed as a whole. */
@@ -212,6 +220,7 @@ struct object_thread {
     uint32_t merging_for;          /* > 0: under a claim or in a stop, where
                                     * no finalizer runs, prompt or not */
     uint32_t collect_wanted;       /* generation + 1 asked for meanwhile */
+    bool wait_wanted;              /* the collector is outrun: wait for it */
     /* cascade: dead objects still to be released */
     struct gyre_object *cascade[CASCADE_STACK];
     uint32_t cascade_count;

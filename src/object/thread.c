@@ -126,5 +126,7 @@ gyre_object_statistics(struct gyre_heap *heap, struct gyre_statistics *out)
         out->weak_gets_refused +=
             gyre_load_relaxed(&counters->weak_gets_refused);
         out->lock_waits += gyre_load_relaxed(&counters->lock_waits);
+        out->paced_waits += gyre_load_relaxed(&counters->paced_waits);
+        out->paced_ns += gyre_load_relaxed(&counters->paced_ns);
     }
 }

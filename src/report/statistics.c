@@ -102,6 +102,9 @@ write_counters(struct json *json, const struct gyre_statistics *s)
     COUNTER(uncollectable);
     COUNTER(resurrected);
     COUNTER(abandoned);
+    COUNTER(emergencies);
+    COUNTER(paced_waits);
+    COUNTER(paced_ns);
     COUNTER(slices);
     COUNTER(suspected);
     COUNTER(suspected_falsely);
