@@ -51,6 +51,7 @@ gyre_cycle_stop(struct cycle *cycle)
                              heap_option(heap, GYRE_OPT_THREAD_STOP_TIMEOUT));
     if (status == GYRE_OK) {
         uint64_t took = world->stopped_ns - world->stop_began_ns;
+        cycle->stopped = true;
         gyre_report_histogram_add(heap, GYRE_HIST_SAFEPOINT, took);
         gyre_event_fire(heap, GYRE_EVENT_STOP_BEGIN, took);
     }
@@ -63,6 +64,7 @@ gyre_cycle_resume(struct cycle *cycle)
     struct gyre_heap *heap = cycle->heap;
     uint64_t took = gyre_clock_ns() - cycle->stop_began_ns;
     gyre_event_fire(heap, GYRE_EVENT_STOP_END, took);
+    cycle->stopped = false;
     gyre_world_resume(&heap->world);
     gyre_report_histogram_add(heap, GYRE_HIST_STOP, took);
 }
