@@ -255,12 +255,12 @@ gyre_cycle_run(struct mutator *self, enum gyre_generation generation,
     gyre_event_fire(heap, GYRE_EVENT_COLLECT_BEGIN, generation);
     status = run_cycle(&cycle);
     freed = cycle.members;
+    if (cycle.beside && status != GYRE_OK)
+        gyre_fetch_add_relaxed(&heap->collector.abandoned, 1);
     if (should_stop_instead(&cycle)) {
         cycle = fresh;
         status = run_cycle(&cycle);
         freed += cycle.members;
-    } else if (cycle.beside && status != GYRE_OK) {
-        gyre_fetch_add_relaxed(&heap->collector.abandoned, 1);
     }
     gyre_report_histogram_add(heap, GYRE_HIST_CYCLE, gyre_clock_ns() - began);
     gyre_event_fire(heap, GYRE_EVENT_COLLECT_END, freed);
