@@ -227,7 +227,7 @@ run_cycle(struct cycle *cycle)
         cycle->beside ? run_beside(cycle) : run_phases(cycle);
     if (status == GYRE_OK)
         gyre_generation_collected(cycle->heap, cycle->generation,
-                                  cycle->survivors);
+                                  cycle->candidates, cycle->survivors);
     table_free(cycle, &cycle->pages);
     table_free(cycle, &cycle->marks);
     table_free(cycle, &cycle->garbage_pages);

@@ -81,13 +81,36 @@ gyre_collector_note_retiring(struct gyre_heap *heap)
         ask_grace(heap);
 }
 
+/* Births less deaths that were noted on nobody's account: by a quiesce, or
+ * after a thread had left. */
+static int64_t
+take_unclaimed(struct gyre_heap *heap)
+{
+    int64_t *unclaimed = &heap->memory.container_net_gone;
+    /* relaxed, both: a count */
+    if (gyre_load_relaxed(unclaimed) == 0)
+        return 0;
+    return gyre_exchange_relaxed(unclaimed, 0);
+}
+
+void
+gyre_collector_leave_births(struct mutator *self)
+{
+    /* relaxed, both: the thread's own, or of one that is gone */
+    int64_t mine = gyre_load_relaxed(&self->memory.container_net);
+    gyre_store_relaxed(&self->memory.container_net,
+                       mine - self->object.noted_net);
+    self->object.noted_net = 0;
+}
+
 void
 gyre_collector_note_births(struct mutator *self)
 {
     struct gyre_heap *heap = self->fast.heap;
     struct collector *collector = &heap->collector;
     int64_t mine = gyre_load_relaxed(&self->memory.container_net);
-    int64_t delta = mine - self->object.noted_net, net, base;
+    int64_t delta = mine - self->object.noted_net + take_unclaimed(heap);
+    int64_t net, base;
     uint64_t threshold = heap_option(heap, GYRE_OPT_GC_THRESHOLD0);
     gyre_collector_note_retiring(heap);
     if (delta == 0)
