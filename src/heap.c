@@ -168,6 +168,7 @@ bury_threads(struct gyre_heap *heap, struct mutator *self)
         if (other == self)
             continue;
         gyre_object_thread_inherit(self, other);
+        gyre_collector_leave_births(other);
         gyre_memory_thread_leave(&other->fast);
     }
     gyre_cascade_run(self, true);

@@ -112,6 +112,7 @@ gyre_thread_leave(struct gyre_thread *fast)
         gyre_object_thread_leave(self);
         gyre_memory_note_births(&self->fast);
         gyre_collector_note_births(self);
+        gyre_collector_leave_births(self);
         gyre_memory_thread_leave(&self->fast);
         gyre_self = NULL;
         gyre_self_mark = GYRE_RC_NO_THREAD;

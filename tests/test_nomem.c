@@ -296,7 +296,8 @@ test_abandoned_collections_leave_the_heap_whole(void **state)
                     assert_int_equal(fixture_live(&fx), 1500);
             } else {
                 assert_int_equal(status, GYRE_ERR_NOMEM);
-                assert_int_equal(statistics.abandoned, 1);
+                /* beside the program, and then in a stop */
+                assert_in_range(statistics.abandoned, 1, 2);
                 assert_int_equal(fixture_live(&fx), 4500);
             }
             /* births after it are told apart from what it left behind */

@@ -60,8 +60,9 @@ struct gyre_statistics {
     uint64_t collected;     /* objects freed by the collector */
     uint64_t uncollectable; /* objects put on the garbage list */
     uint64_t resurrected;   /* proved garbage once, alive after finalizers */
-    uint64_t abandoned;     /* collections given up: no memory, a stop that
-                             * timed out, a fork, limbo over its limit */
+    uint64_t abandoned;     /* cycles given up: no memory, a stop that timed
+                             * out, a fork, limbo over its limit. Some of
+                             * gc.concurrent are run again at once in a stop */
     uint64_t emergencies;   /* collections for an allocation that found no
                              * memory */
     uint64_t paced_waits;   /* waits for a collector that was outrun */

@@ -53,6 +53,7 @@ struct collector {
     uint64_t young_since_middle, middle_since_old; /* collections */
     uint64_t long_lived, long_lived_pending; /* survivors of old and, since
                                               * then, of middle collections */
+    uint64_t looked_at_since_old; /* candidates of collections not old */
     uint32_t disabled;                       /* > 0: no automatic collections */
     uint32_t asked;       /* generation + 1 of one asked for; 0: none */
     uint32_t grace_asked; /* 1: pages wait for a grace period */
@@ -96,6 +97,9 @@ void gyre_collector_stop(struct gyre_heap *heap);
 void gyre_collector_note_retiring(struct gyre_heap *heap);
 /* A slow allocation of a container may have passed a threshold. */
 void gyre_collector_note_births(struct mutator *self);
+/* The thread leaves, or is not there any more: of its births and deaths those
+ * that were not noted are left for others to note. */
+void gyre_collector_leave_births(struct mutator *self);
 /* Have a collection of at least `generation` run soon, on the heap's thread
  * or at a safepoint of the calling one. */
 void gyre_collector_ask(struct gyre_heap *heap,
@@ -130,7 +134,7 @@ enum gyre_status gyre_cycle_run(struct mutator *self,
 enum gyre_generation gyre_generation_due(struct gyre_heap *heap);
 void gyre_generation_collected(struct gyre_heap *heap,
                                enum gyre_generation generation,
-                               uint64_t survivors);
+                               uint64_t candidates, uint64_t survivors);
 
 /* Free pages that wait for a grace period. Attached, at a safepoint. */
 void gyre_collector_grace(struct mutator *self);

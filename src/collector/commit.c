@@ -147,7 +147,7 @@ list_weak(struct cycle *cycle, uint32_t root, uint32_t *shards)
         if (!(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_WEAK))
             continue;
         if (!cycle_table_push(cycle, &cycle->marks, &cycle->suspects[i]))
-            return false;
+            return gyre_cycle_give_up(cycle, GYRE_ERR_NOMEM);
         *shards |= 1u << gyre_weak_shard(cycle->heap, obj);
     }
     return true;
@@ -264,7 +264,7 @@ gyre_phase_commit_beside(struct cycle *cycle)
                 all &= commit_component(cycle, i);
         if (all)
             break;
-        if (!gyre_phase_prove_beside(cycle))
+        if (cycle->status != GYRE_OK || !gyre_phase_prove_beside(cycle))
             return false;
     }
     return true;

@@ -51,6 +51,7 @@ gyre_cycle_stop(struct cycle *cycle)
                              heap_option(heap, GYRE_OPT_THREAD_STOP_TIMEOUT));
     if (status == GYRE_OK) {
         uint64_t took = world->stopped_ns - world->stop_began_ns;
+        cycle->stopped = true;
         gyre_report_histogram_add(heap, GYRE_HIST_SAFEPOINT, took);
         gyre_event_fire(heap, GYRE_EVENT_STOP_BEGIN, took);
     }
@@ -63,6 +64,7 @@ gyre_cycle_resume(struct cycle *cycle)
     struct gyre_heap *heap = cycle->heap;
     uint64_t took = gyre_clock_ns() - cycle->stop_began_ns;
     gyre_event_fire(heap, GYRE_EVENT_STOP_END, took);
+    cycle->stopped = false;
     gyre_world_resume(&heap->world);
     gyre_report_histogram_add(heap, GYRE_HIST_STOP, took);
 }
@@ -225,7 +227,7 @@ run_cycle(struct cycle *cycle)
         cycle->beside ? run_beside(cycle) : run_phases(cycle);
     if (status == GYRE_OK) {
         gyre_generation_collected(cycle->heap, cycle->generation,
-                                  cycle->survivors);
+                                  cycle->candidates, cycle->survivors);
         gyre_pacing_collected(cycle);
     }
     table_free(cycle, &cycle->pages);
@@ -255,12 +257,12 @@ gyre_cycle_run(struct mutator *self, enum gyre_generation generation,
     gyre_event_fire(heap, GYRE_EVENT_COLLECT_BEGIN, generation);
     status = run_cycle(&cycle);
     freed = cycle.members;
+    if (cycle.beside && status != GYRE_OK)
+        gyre_fetch_add_relaxed(&heap->collector.abandoned, 1);
     if (should_stop_instead(&cycle)) {
         cycle = fresh;
         status = run_cycle(&cycle);
         freed += cycle.members;
-    } else if (cycle.beside && status != GYRE_OK) {
-        gyre_fetch_add_relaxed(&heap->collector.abandoned, 1);
     }
     gyre_report_histogram_add(heap, GYRE_HIST_CYCLE, gyre_clock_ns() - began);
     gyre_event_fire(heap, GYRE_EVENT_COLLECT_END, freed);

@@ -92,6 +92,7 @@ struct cycle {
     uint64_t candidates, survivors, members;
     int64_t net_at_open; /* the collector's `net` when they were chosen */
     uint64_t stop_began_ns;
+    bool stopped; /* the world is */
 
     /* with gc.concurrent */
     bool beside;              /* the world runs */
@@ -269,8 +270,10 @@ cycle_type_waits(const struct cycle *cycle, const struct gyre_type *type)
            cycle->beside;
 }
 
-/* Call `edge` for each edge of `obj`. */
-void gyre_cycle_trace(struct gyre_object *obj, const struct gyre_type *type,
-                      gyre_edge_fn edge, void *arg);
+/* Call `edge` for each edge of `obj`. What its type's `trace` reports that is
+ * no object of the heap is left out; in checking builds it is fatal. */
+void gyre_cycle_trace(const struct cycle *cycle, struct gyre_object *obj,
+                      const struct gyre_type *type, gyre_edge_fn edge,
+                      void *arg);
 
 #endif

@@ -88,18 +88,32 @@ gyre_generation_recall(struct cycle *cycle)
 
 /* ---- what is due ---- */
 
+/* So many times what an old collection looks at is looked at by shorter ones
+ * until it is due for that alone: it adds an eighth to their work at most. */
+#define WORK_BETWEEN_OLD 8
+
+/* An old collection costs what lives; it is worth that only when enough came
+ * to live since the last, or a heap that grows would be scanned quadratically;
+ * or when that cost is little beside that of shorter ones, or what died old
+ * would be there for ever where nothing new comes to live. */
+static bool
+old_is_worth_it(const struct collector *collector)
+{
+    uint64_t lived = gyre_load_relaxed(&collector->long_lived);
+    return gyre_load_relaxed(&collector->long_lived_pending) > lived / 4 ||
+           gyre_load_relaxed(&collector->looked_at_since_old) /
+                   WORK_BETWEEN_OLD >
+               lived;
+}
+
 enum gyre_generation
 gyre_generation_due(struct gyre_heap *heap)
 {
     struct collector *collector = &heap->collector;
     uint64_t middle = gyre_load_relaxed(&collector->middle_since_old);
     uint64_t young = gyre_load_relaxed(&collector->young_since_middle);
-    /* An old collection costs what lives; it is worth that only when enough
-     * came to live since the last, or a heap that grows would be scanned
-     * quadratically. */
     if (middle > heap_option(heap, GYRE_OPT_GC_THRESHOLD2) &&
-        gyre_load_relaxed(&collector->long_lived_pending) >
-            gyre_load_relaxed(&collector->long_lived) / 4)
+        old_is_worth_it(collector))
         return GYRE_GEN_OLD;
     if (young > heap_option(heap, GYRE_OPT_GC_THRESHOLD1))
         return GYRE_GEN_MIDDLE;
@@ -108,13 +122,17 @@ gyre_generation_due(struct gyre_heap *heap)
 
 void
 gyre_generation_collected(struct gyre_heap *heap,
-                          enum gyre_generation generation, uint64_t survivors)
+                          enum gyre_generation generation, uint64_t candidates,
+                          uint64_t survivors)
 {
     struct collector *collector = &heap->collector;
     /* relaxed, all: one collection at a time writes them, statistics read */
     uint64_t young = gyre_load_relaxed(&collector->young_since_middle);
     uint64_t middle = gyre_load_relaxed(&collector->middle_since_old);
     uint64_t pending = gyre_load_relaxed(&collector->long_lived_pending);
+    uint64_t looked_at = gyre_load_relaxed(&collector->looked_at_since_old);
+    gyre_store_relaxed(&collector->looked_at_since_old,
+                       generation == GYRE_GEN_OLD ? 0 : looked_at + candidates);
     gyre_fetch_add_relaxed(&collector->collections[generation], 1);
     gyre_store_relaxed(&collector->young_since_middle,
                        generation == GYRE_GEN_YOUNG ? young + 1 : 0);

@@ -43,8 +43,20 @@ static bool
 is_outrun(const struct gyre_heap *heap, uint64_t waiting, uint64_t threshold)
 {
     uint64_t backlog = heap_option(heap, GYRE_OPT_GC_BACKLOG);
-    return backlog != 0 && waiting / backlog > threshold &&
+    return backlog != 0 && threshold != 0 && waiting / backlog > threshold &&
            gyre_load_relaxed(&heap->collector.yield) >= WORTH; /* a hint */
+}
+
+/* Births less deaths that were noted on nobody's account: by a quiesce, or
+ * after a thread had left. */
+static int64_t
+take_unclaimed(struct gyre_heap *heap)
+{
+    int64_t *unclaimed = &heap->memory.container_net_gone;
+    /* relaxed, both: a count */
+    if (gyre_load_relaxed(unclaimed) == 0)
+        return 0;
+    return gyre_exchange_relaxed(unclaimed, 0);
 }
 
 /* Births that wait for a collection, the thread's own added. */
@@ -53,7 +65,9 @@ births_due(struct mutator *self)
 {
     struct collector *collector = &self->fast.heap->collector;
     int64_t mine = gyre_load_relaxed(&self->memory.container_net);
-    int64_t delta = mine - self->object.noted_net, net, base;
+    int64_t delta =
+        mine - self->object.noted_net + take_unclaimed(self->fast.heap);
+    int64_t net, base;
     if (delta == 0)
         return 0;
     self->object.noted_net = mine;
@@ -66,6 +80,16 @@ births_due(struct mutator *self)
      * debt, and collections put off for ever (CPython issue 142048). */
     gyre_store_relaxed(&collector->net_base, net);
     return 0;
+}
+
+void
+gyre_collector_leave_births(struct mutator *self)
+{
+    /* relaxed, both: the thread's own, or of one that is gone */
+    int64_t mine = gyre_load_relaxed(&self->memory.container_net);
+    gyre_store_relaxed(&self->memory.container_net,
+                       mine - self->object.noted_net);
+    self->object.noted_net = 0;
 }
 
 void

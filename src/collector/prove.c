@@ -97,6 +97,30 @@ gyre_prove_give_up(struct cycle *cycle)
 
 /* ---- with the world running ---- */
 
+/* When nobody was touched, edges and counts are those of one moment, and a
+ * member that slots name more often than it has references has one that was
+ * never counted. .prove.over */
+static void
+check_explained(const struct cycle *cycle)
+{
+    const struct suspect *over = NULL;
+    for (uint32_t i = 0; i < cycle->suspect_count; i++) {
+        const struct suspect *suspect = &cycle->suspects[i];
+        if (!suspect_is_member(suspect))
+            continue;
+        /* relaxed: as in drop_unproved() */
+        if (!(gyre_load_relaxed(&suspect->obj->rc_shared) & GYRE_RC_IS_ARMED))
+            return;
+        if (suspect->edges > suspect->armed)
+            over = suspect;
+    }
+    if (over != NULL)
+        gyre_fatal("collect: %s object %p has %u references, and slots that "
+                   "name it %u times",
+                   gyre_type_of(over->obj)->name, (void *)over->obj,
+                   over->armed, over->edges);
+}
+
 /* After the last slot was read: drop who was touched or is not explained.
  * False: nobody. */
 static bool
@@ -135,6 +159,8 @@ gyre_phase_prove_beside(struct cycle *cycle)
         if (!gyre_set_count(cycle))
             return false;
         GYRE_YIELD_POINT("flags");
+        if (GYRE_CHECKING)
+            check_explained(cycle);
         if (!drop_unproved(cycle))
             return true;
         if (FAULT(FAULT_TRUST_FIRST_PASS))

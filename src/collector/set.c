@@ -103,7 +103,8 @@ count_stopped(void *arg, struct gyre_object *obj)
 {
     struct edge_window *window = arg;
     window->from = place_of(obj);
-    gyre_cycle_trace(obj, gyre_type_of(obj), window_edge_fn, window);
+    gyre_cycle_trace(window->cycle, obj, gyre_type_of(obj), window_edge_fn,
+                     window);
 }
 
 /* A word 0 that is no object's: it died, and its block waits in limbo. */
@@ -127,7 +128,7 @@ count_member(struct edge_window *window, uint32_t index)
     if (cycle_type_waits(cycle, type))
         return cycle_table_push(cycle, &cycle->later, obj);
     window->from = index;
-    gyre_cycle_trace(obj, type, window_edge_fn, window);
+    gyre_cycle_trace(cycle, obj, type, window_edge_fn, window);
     return true;
 }
 
@@ -182,7 +183,7 @@ drop_edge_fn(struct gyre_object *target, void *arg)
 static void
 drop_stopped(void *arg, struct gyre_object *obj)
 {
-    gyre_cycle_trace(obj, gyre_type_of(obj), drop_edge_fn, arg);
+    gyre_cycle_trace(arg, obj, gyre_type_of(obj), drop_edge_fn, arg);
 }
 
 /* Slots may be changing meanwhile, so this saves passes and proves nothing. */
@@ -202,7 +203,7 @@ gyre_set_drop_reached(struct cycle *cycle)
             if (cycle_type_waits(cycle, type))
                 (void)cycle_table_push(cycle, &cycle->later, obj);
             else
-                gyre_cycle_trace(obj, type, drop_edge_fn, cycle);
+                gyre_cycle_trace(cycle, obj, type, drop_edge_fn, cycle);
         }
         if (!gyre_slices_trace(cycle, drop_stopped, cycle))
             return false;
@@ -286,7 +287,7 @@ gyre_set_check(struct cycle *cycle)
         /* A touched one may have died: its flag is off. */
         if (suspect_is_member(&suspects[i]) && type != NULL &&
             !(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_DEAD))
-            gyre_cycle_trace(obj, type, check_edge_fn, cycle);
+            gyre_cycle_trace(cycle, obj, type, check_edge_fn, cycle);
     }
     for (uint32_t i = 0; i < cycle->suspect_count; i++)
         if (suspect_is_member(&suspects[i]))

@@ -25,22 +25,6 @@
 
 /* ---- edges of one object ---- */
 
-void
-gyre_cycle_trace(struct gyre_object *obj, const struct gyre_type *type,
-                 gyre_edge_fn edge, void *arg)
-{
-    OBJECT_EACH_SLOT(obj, type, slot, {
-        /* acquire; pairs: gyre_slot_exchange(). In a stop it would not be
-         * needed. Else: who reads a flag after this sees that it was taken
-         * off before what this found was stored, and the target's page. */
-        struct gyre_object *ref = gyre_load_acquire(&slot->ref);
-        if (ref != NULL)
-            edge(ref, arg);
-    });
-    if (type->trace != NULL)
-        type->trace(obj, edge, arg);
-}
-
 /* An edge within its page, which is what most are where objects are made
  * together, needs neither the page's record again nor a fetch ahead. */
 static inline bool
@@ -53,6 +37,7 @@ same_page(const void *a, const void *b)
 
 /* Words to be counted up, fetched ahead. */
 struct count_window {
+    const struct cycle *cycle;
     uint32_t *tables;
     uint32_t *words[WINDOW];
     unsigned at;
@@ -114,14 +99,14 @@ window_count_object(struct count_window *window, const struct page *page,
                 window_count(window, ref);
         }
     } else {
-        gyre_cycle_trace(obj, type, window_count_edge, window);
+        gyre_cycle_trace(window->cycle, obj, type, window_count_edge, window);
     }
 }
 
 void
 gyre_suspect_count_edges(struct cycle *cycle, struct gyre_object *obj)
 {
-    struct count_window window = {.tables = cycle->tables};
+    struct count_window window = {.cycle = cycle, .tables = cycle->tables};
     window_count_object(&window, page_of(obj), obj, gyre_type_of(obj));
     window_flush(&window);
 }
@@ -191,8 +176,10 @@ gyre_suspect_is_held(const struct cycle *cycle, const struct gyre_object *obj,
                       edges == GC_EDGES ||
                       gyre_rc_shared_count(shared) >= RC_SATURATED))
         return true;
-    /* with the world running both are guesses */
-    if (GYRE_CHECKING && !cycle->beside)
+    /* With the world running both are guesses: PROVE knows. */
+    if (GYRE_CHECKING && cycle->beside)
+        return count > edges;
+    if (GYRE_CHECKING)
         GYRE_CHECK(edges <= count,
                    "collect: %s object %p has %ld references, and slots that "
                    "name it %ld times",
@@ -289,7 +276,7 @@ mark_edges_of(struct mark_window *window, struct gyre_object *obj)
                 window_mark(window, ref);
         }
     } else {
-        gyre_cycle_trace(obj, type, window_mark_edge, window);
+        gyre_cycle_trace(cycle, obj, type, window_mark_edge, window);
     }
 }
 
@@ -297,7 +284,9 @@ mark_edges_of(struct mark_window *window, struct gyre_object *obj)
 static void
 mark_stopped(void *arg, struct gyre_object *obj)
 {
-    gyre_cycle_trace(obj, gyre_type_of(obj), window_mark_edge, arg);
+    const struct mark_window *window = arg;
+    gyre_cycle_trace(window->cycle, obj, gyre_type_of(obj), window_mark_edge,
+                     arg);
 }
 
 static void
@@ -473,7 +462,7 @@ sweep(struct cycle *cycle, struct count_window *counting,
 enum gyre_status
 gyre_phase_suspect(struct cycle *cycle)
 {
-    struct count_window counting = {.tables = cycle->tables};
+    struct count_window counting = {.cycle = cycle, .tables = cycle->tables};
     struct mark_window marking = {.cycle = cycle, .ok = true};
     if (!sweep(cycle, &counting, &marking))
         return GYRE_ERR_NOMEM;
@@ -531,7 +520,7 @@ count_suspects(const struct cycle *cycle)
 bool
 gyre_phase_suspect_beside(struct cycle *cycle)
 {
-    struct count_window counting = {.tables = cycle->tables};
+    struct count_window counting = {.cycle = cycle, .tables = cycle->tables};
     struct mark_window marking = {.cycle = cycle, .ok = true};
     uint64_t count;
     GYRE_YIELD_POINT("suspect");

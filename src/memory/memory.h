@@ -323,7 +323,8 @@ struct memory_heap {
      * look at theirs, how often they were, and whether somebody is to look at
      * those of detached threads .mem.settle */
     uint32_t others_freed, settles, settle_detached;
-    int64_t container_net_gone; /* container_net of threads that left */
+    int64_t container_net_gone; /* of nobody's container_net; for the collector
+                                 * to take. Atomic */
     /* raw threads were cut off by a fork: one may have been changing a
      * block's trailer .mem.guard; const once other threads run */
     bool torn;
