@@ -8,6 +8,7 @@
 
 #include "support/fixture.h"
 
+#define SCRIPTS 4
 #define OPTIONS "gc.automatic=0,gc.thread=0,gc.concurrent=1"
 
 /* What is done when the collecting thread, which is the test's own, comes to
@@ -18,7 +19,7 @@ static struct script {
     unsigned nth, seen;
     void (*act)(void);
     pthread_t thread;
-} scripts[2];
+} scripts[SCRIPTS];
 
 static struct gyre_object *weak;  /* to `named` */
 static struct node *named, *mate; /* a ring of two, without names of ours */
@@ -27,7 +28,7 @@ static struct gyre_object *held;  /* what an act took */
 static void
 come_to(const char *point)
 {
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < SCRIPTS; i++) {
         struct script *script = &scripts[i];
         if (script->act != NULL && strcmp(script->point, point) == 0 &&
             pthread_equal(script->thread, pthread_self()) &&
@@ -82,7 +83,7 @@ static void
 collect(struct fixture *fx)
 {
     assert_int_equal(gyre_collect(fx->heap, GYRE_GEN_OLD), GYRE_OK);
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < SCRIPTS; i++)
         assert_true(scripts[i].act == NULL ||
                     scripts[i].seen >= scripts[i].nth);
     assert_int_equal(gyre_heap_check(fx->heap), GYRE_OK);
@@ -349,6 +350,139 @@ test_weak_get_that_waited_for_the_lock_does_not_find_the_dead(void **state)
     collect_the_rest(fx);
 }
 
+/* ---- closed ---- */
+
+static void
+get_weakly_and_drop(void)
+{
+    struct gyre_object *got = gyre_weakref_get(weak);
+    assert_ptr_equal(got, &named->head);
+    gyre_decref(got);
+}
+
+/* In the first proof, and when it is tried once more. */
+static void
+plan_to_keep_it_from_being_proved(void)
+{
+    plan(0, "flags", 1, get_weakly_and_drop);
+    plan(1, "flags", 3, get_weakly_and_drop);
+}
+
+/* Covers docs/design/concurrent.md .closed: what weak gets touch again and
+ * again, and let go of, is collected in the same cycle. */
+static void
+test_set_that_weak_gets_keep_touching_is_collected(void **state)
+{
+    struct fixture *fx = *state;
+    make_ring(plain_node_new(fx), plain_node_new(fx));
+    plan_to_keep_it_from_being_proved();
+    collect(fx);
+    assert_int_equal(fixture_live(fx), 0);
+    assert_null(gyre_weakref_get(weak));
+}
+
+/* The same with a finalizer, which runs once, with the set open. */
+static void
+test_set_that_is_closed_is_finalized_once(void **state)
+{
+    struct fixture *fx = *state;
+    make_ring(node_new(fx), plain_node_new(fx));
+    fx->on_finalize = NULL;
+    plan_to_keep_it_from_being_proved();
+    collect(fx);
+    assert_int_equal(fixture_live(fx), 0);
+    assert_int_equal(fixture_finalized(fx), 1);
+}
+
+static void
+bring_back_named(struct node *node)
+{
+    (void)node;
+    if (held == NULL)
+        held = gyre_weakref_get(weak);
+}
+
+/* Covers docs/design/concurrent.md .closed: what its finalizer brings back
+ * lives. */
+static void
+test_set_that_is_closed_can_be_brought_back(void **state)
+{
+    struct fixture *fx = *state;
+    make_ring(plain_node_new(fx), node_new(fx));
+    fx->on_finalize = bring_back_named;
+    plan_to_keep_it_from_being_proved();
+    collect(fx);
+    assert_ptr_equal(held, &named->head);
+    assert_int_equal(fixture_live(fx), 2);
+    assert_ptr_equal(gyre_slot_peek(&named->left), &mate->head);
+    collect_the_rest(fx);
+    assert_int_equal(fixture_finalized(fx), 1);
+}
+
+static void
+say_that_it_waits(void)
+{
+    say(&meeting.waits);
+}
+
+static void
+get_closed(struct fixture *fx, struct gyre_thread *self, void *arg)
+{
+    (void)fx, (void)arg;
+    while (gyre_load_acquire(&meeting.begin) == 0) /* pairs: say() */
+        gyre_safepoint(self);
+    plan(3, "weak get armed", 1, say_that_it_waits);
+    meeting.got = gyre_weakref_get(weak);
+}
+
+static void
+have_the_other_get(void)
+{
+    say(&meeting.begin);
+    wait_for(&meeting.waits);
+}
+
+/* Covers docs/design/concurrent.md .closed: a weak get of a member waits for
+ * what becomes of it. */
+static void
+test_weak_get_of_a_closed_set_finds_nothing(void **state)
+{
+    struct fixture *fx = *state;
+    struct worker worker;
+    memset(&meeting, 0, sizeof meeting);
+    make_ring(plain_node_new(fx), plain_node_new(fx));
+    worker_start(&worker, fx, get_closed, NULL);
+    plan_to_keep_it_from_being_proved();
+    plan(2, "closed", 1, have_the_other_get);
+    assert_int_equal(gyre_collect(fx->heap, GYRE_GEN_OLD), GYRE_OK);
+    worker_join(&worker);
+    assert_null(meeting.got);
+    assert_int_equal(fixture_live(fx), 0);
+}
+
+/* Covers docs/design/concurrent.md .closed: a set that lives after all is
+ * found by who has waited. */
+static void
+test_weak_get_of_what_was_closed_in_vain_finds_it(void **state)
+{
+    struct fixture *fx = *state;
+    struct worker worker;
+    struct gyre_object *kept;
+    memset(&meeting, 0, sizeof meeting);
+    make_ring(plain_node_new(fx), plain_node_new(fx));
+    worker_start(&worker, fx, get_closed, NULL);
+    plan(0, "flags", 1, get_weakly_and_drop);
+    plan(1, "flags", 3, get_weakly); /* and keep it */
+    plan(2, "closed", 1, have_the_other_get);
+    assert_int_equal(gyre_collect(fx->heap, GYRE_GEN_OLD), GYRE_OK);
+    worker_join(&worker);
+    kept = meeting.got;
+    assert_ptr_equal(kept, &named->head);
+    assert_int_equal(fixture_live(fx), 2);
+    gyre_decref(kept);
+    collect_the_rest(fx);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -364,6 +498,11 @@ main(void)
         TEST(test_member_named_before_the_lock_keeps_its_component),
         TEST(test_member_named_before_it_is_saved_is_no_garbage),
         TEST(test_weak_get_that_waited_for_the_lock_does_not_find_the_dead),
+        TEST(test_set_that_weak_gets_keep_touching_is_collected),
+        TEST(test_set_that_is_closed_is_finalized_once),
+        TEST(test_set_that_is_closed_can_be_brought_back),
+        TEST(test_weak_get_of_a_closed_set_finds_nothing),
+        TEST(test_weak_get_of_what_was_closed_in_vain_finds_it),
     };
     return cmocka_run_group_tests_name("interleavings", tests, NULL, NULL);
 }

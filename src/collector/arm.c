@@ -104,8 +104,8 @@ arm_suspect(struct cycle *cycle, uint32_t index)
 }
 
 /* The same for one that was touched; others keep their record. */
-static void
-arm_again(struct cycle *cycle, uint32_t index)
+void
+gyre_arm_again(struct cycle *cycle, uint32_t index)
 {
     const struct gyre_object *obj = cycle->suspects[index].obj;
     if (!(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_IS_ARMED))
@@ -117,7 +117,7 @@ gyre_phase_arm_beside(struct cycle *cycle, bool again)
 {
     GYRE_YIELD_POINT("arm");
     cycle->marks.count = 0;
-    if (!gyre_slices_suspects(cycle, again ? arm_again : arm_suspect))
+    if (!gyre_slices_suspects(cycle, again ? gyre_arm_again : arm_suspect))
         return false;
     /* Dropped without what they reach: the first pass sees to that. */
     cycle->marks.count = 0;

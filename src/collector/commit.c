@@ -199,6 +199,7 @@ commit_component(struct cycle *cycle, uint32_t root)
     if (!list_weak(cycle, root, &shards))
         return false;
     GYRE_YIELD_POINT("weak lock");
+    shards &= ~cycle->closed; /* those are held already */
     lock_shards(cycle->heap, shards);
     given_up = give_up_weak(cycle);
     unlock_shards(cycle->heap, shards);
@@ -250,13 +251,14 @@ bool
 gyre_phase_commit_beside(struct cycle *cycle)
 {
     bool check = heap_option(cycle->heap, GYRE_OPT_GC_CHECK) != 0, saved;
+    bool closed = cycle->closed != 0;
     GYRE_YIELD_POINT("save");
     if (!save_beside(cycle, &saved) ||
         (saved && !gyre_phase_prove_beside(cycle)))
         return false;
     for (unsigned round = 0; round < COMMIT_ROUNDS; round++) {
         bool all = true;
-        if (check && !gyre_set_check(cycle))
+        if (check && !closed && !gyre_set_check(cycle))
             return false;
         chain_components(cycle);
         for (uint32_t i = 0; i < cycle->suspect_count; i++)
@@ -266,6 +268,10 @@ gyre_phase_commit_beside(struct cycle *cycle)
             break;
         if (cycle->status != GYRE_OK || !gyre_phase_prove_beside(cycle))
             return false;
+    }
+    if (check && closed) {
+        gyre_closed_open(cycle);
+        return gyre_set_check_committed(cycle);
     }
     return true;
 }

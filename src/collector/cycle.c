@@ -181,7 +181,7 @@ prove_and_commit(struct cycle *cycle)
             return false;
         gyre_finalize_count_resurrected(cycle);
     }
-    return gyre_phase_commit_beside(cycle);
+    return gyre_phase_commit_beside(cycle) && gyre_closed_try(cycle);
 }
 
 /* Did the cycle fail for a reason that a stop does not know? Where no memory

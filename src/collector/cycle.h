@@ -57,12 +57,13 @@ struct suspect {
 };
 #define SUSPECT_DROPPED UINT32_MAX
 #define SUSPECT_COMMITTED (UINT32_MAX - 1)
+#define SUSPECT_TOUCHED (UINT32_MAX - 2) /* dropped for a weak get */
 #define SUSPECTS_MOST GC_EDGES
 
 static inline bool
 suspect_is_member(const struct suspect *suspect)
 {
-    return suspect->parent < SUSPECT_COMMITTED;
+    return suspect->parent < SUSPECT_TOUCHED;
 }
 
 struct cycle {
@@ -104,6 +105,7 @@ struct cycle {
     size_t suspects_bytes;
     uint64_t slice_began_ns, slice_took_ns;
     uint32_t slice_steps;
+    uint32_t closed; /* shards whose locks are held, as bits */
 };
 
 /* pacing.c: the cycle has come to its end: births, bytes and waits are counted
@@ -225,6 +227,12 @@ bool gyre_phase_suspect_beside(struct cycle *cycle);
 /* Arm the suspects that are left; with `again` those that were touched. */
 bool gyre_phase_arm_beside(struct cycle *cycle, bool again);
 bool gyre_phase_prove_beside(struct cycle *cycle);
+/* In a stop: arm a member that is not. */
+void gyre_arm_again(struct cycle *cycle, uint32_t index);
+/* Once COMMIT is over: try once more what weak gets kept. */
+bool gyre_closed_try(struct cycle *cycle);
+/* Before user code runs, or others are waited for: release the weak locks. */
+void gyre_closed_open(struct cycle *cycle);
 /* Run finalizers of members. `*unproved`: some did, or were not needed any
  * more; then ARM and PROVE are due again. */
 bool gyre_phase_finalize_beside(struct cycle *cycle, bool *unproved);
@@ -259,6 +267,8 @@ bool gyre_set_drop_reached(struct cycle *cycle);
 uint32_t gyre_set_root(struct suspect *suspects, uint32_t index);
 /* gc.check: the proof once more, with the world stopped. */
 bool gyre_set_check(struct cycle *cycle);
+/* The same for what was committed: where a stop could not be had before. */
+bool gyre_set_check_committed(struct cycle *cycle);
 /* Take a reference to a member that nobody has touched. */
 bool gyre_set_take(struct gyre_object *obj);
 

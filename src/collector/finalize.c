@@ -30,6 +30,7 @@ gyre_phase_finalize(struct cycle *cycle)
 static bool
 list_finalizable(struct cycle *cycle)
 {
+    cycle->finalizable.count = 0;
     for (uint32_t i = 0; i < cycle->suspect_count; i++) {
         struct gyre_object *obj = cycle->suspects[i].obj;
         cycle->suspects[i].next = suspect_is_member(&cycle->suspects[i]);
@@ -81,6 +82,7 @@ gyre_phase_finalize_beside(struct cycle *cycle, bool *unproved)
         return true;
     /* References were taken and given back. */
     *unproved = true;
+    gyre_closed_open(cycle);
     gyre_phase_finalize(cycle);
     /* One of them forked, and this is the child: threads that had limbo on
      * are not here, so nothing is known of the set any more. */

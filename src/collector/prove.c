@@ -145,6 +145,10 @@ drop_unproved(struct cycle *cycle)
         if ((shared & GYRE_RC_IS_ARMED) && suspect->edges == suspect->armed)
             continue;
         gyre_set_drop(cycle, i);
+        /* A weak get may have let go of it again. */
+        if ((shared & (GYRE_RC_IS_ARMED | GYRE_RC_WEAK | GYRE_RC_DEAD)) ==
+            GYRE_RC_WEAK)
+            cycle->suspects[i].parent = SUSPECT_TOUCHED;
         dropped = true;
     }
     return dropped;

@@ -295,3 +295,41 @@ gyre_set_check(struct cycle *cycle)
     gyre_slice_end(cycle);
     return true;
 }
+
+static void
+check_committed_edge(struct gyre_object *target, void *arg)
+{
+    struct cycle *cycle = arg;
+    const uint32_t *word =
+        target != NULL ? cycle_word_in(cycle->tables, target) : NULL;
+    if (word != NULL && (*word & (GC_LIVE | GC_CANDIDATE)) == GC_CANDIDATE &&
+        cycle->suspects[*word & GC_EDGES].parent == SUSPECT_COMMITTED)
+        cycle->suspects[*word & GC_EDGES].next++;
+}
+
+bool
+gyre_set_check_committed(struct cycle *cycle)
+{
+    struct suspect *suspects = cycle->suspects;
+    if (!gyre_slice_begin(cycle))
+        return false;
+    for (uint32_t i = 0; i < cycle->suspect_count; i++)
+        suspects[i].next = 0;
+    for (uint32_t i = 0; i < cycle->suspect_count; i++)
+        if (suspects[i].parent == SUSPECT_COMMITTED)
+            gyre_cycle_trace(cycle, suspects[i].obj,
+                             gyre_type_of(suspects[i].obj),
+                             check_committed_edge, cycle);
+    for (uint32_t i = 0; i < cycle->suspect_count; i++) {
+        const struct suspect *s = &suspects[i];
+        if (s->parent == SUSPECT_COMMITTED)
+            GYRE_CHECK(gyre_object_count(s->obj) == s->armed &&
+                           s->next == s->armed,
+                       "gc.check: %s object %p was given up with count %u; "
+                       "with the world stopped it has count %ld and %u edges",
+                       gyre_type_of(s->obj)->name, (void *)s->obj, s->armed,
+                       (long)gyre_object_count(s->obj), s->next);
+    }
+    gyre_slice_end(cycle);
+    return true;
+}

@@ -41,7 +41,8 @@ gyre_cycle_goes_on(struct cycle *cycle)
     struct mutator *self = cycle->self;
     if (cycle->status != GYRE_OK)
         return false;
-    if (!cycle->beside)
+    /* closed: others wait for this thread, and it for nobody */
+    if (!cycle->beside || cycle->closed != 0)
         return true;
     GYRE_YIELD_POINT("between pages");
     rcu_member_quiescent(&self->part.rcu);
@@ -65,6 +66,7 @@ gyre_slice_begin(struct cycle *cycle)
 {
     enum gyre_status status;
     GYRE_YIELD_POINT("slice");
+    GYRE_ASSERT(cycle->closed == 0);
     status = gyre_cycle_stop(cycle);
     if (status != GYRE_OK)
         return gyre_cycle_give_up(cycle, status);
@@ -154,10 +156,18 @@ gyre_slices_suspects(struct cycle *cycle,
                      void (*act)(struct cycle *cycle, uint32_t index))
 {
     uint32_t at = 0, last = FIRST_FETCH;
-    while (at < cycle->suspect_count) {
-        uint32_t from = at;
-        if (from > 0)
+    bool first = true;
+    for (;;) {
+        uint32_t from;
+        while (at < cycle->suspect_count &&
+               !suspect_is_member(&cycle->suspects[at]))
+            at++;
+        if (at == cycle->suspect_count)
+            return true;
+        from = at;
+        if (!first)
             leave_share(cycle);
+        first = false;
         if (!gyre_cycle_goes_on(cycle))
             return false;
         fetch_ahead(cycle, from, last);
@@ -173,5 +183,4 @@ gyre_slices_suspects(struct cycle *cycle,
         gyre_slice_end(cycle);
         last = at - from;
     }
-    return true;
 }

@@ -36,6 +36,10 @@
  * committed set as long as the flags find every touch, which is what runs
  * without it check: no slot of S is written without one.
  *
+ * CLOSED: the weak lock is taken in the last slice's stop and held until all is
+ * given up or found unproved; then COMMIT need not look at the flags again. With
+ * LOCK_LATE it is taken after that stop, which is as safe.
+ *
  * Broken variants, each of which must fail:
  *   RESCUE         edges are counted over all that is armed, then what the
  *                  live reach is kept, in place of a recount of a closed set
@@ -56,6 +60,8 @@
  *   OLD_PROOF      (FINAL) armed again, but not proved again
  *   FINALIZED_FIRST (FINAL) FINALIZED is set before a reference is taken
  *   UNTRIED        (FINAL) the reference is a plain increment
+ *   LOCK_FIRST     (CLOSED) the lock is taken before the stop is asked for
+ *   OPEN_EARLY     (CLOSED, FLAGS_ONCE) it is released before COMMIT
  *   NON_VACUOUS_1  claims that nothing is committed
  *   NON_VACUOUS_2  claims that no component goes while another stays */
 #ifndef K
@@ -427,7 +433,9 @@ inline commit(c)
 {
     if
     :: (c & BIT(1)) || (WEAKS > 1 && (c & BIT(2))) ->
+#ifndef CLOSED
         atomic { !weak_lock -> weak_lock = 1 };
+#endif
 #ifndef FLAGS_ONCE
         x = 1;
         do
@@ -459,7 +467,9 @@ inline commit(c)
         :: atomic { target[1] != 0 && IN(c, target[1]) -> target[1] = 0 }
         :: else
         fi;
+#ifndef CLOSED
         weak_lock = 0
+#endif
     :: else
     fi;
     /* what has no weak reference */
@@ -539,6 +549,9 @@ proctype Collector()
     };
 #endif
 
+#ifdef LOCK_FIRST
+    atomic { !weak_lock -> weak_lock = 1 };
+#endif
     /* the last slice */
 #if defined(ARM_RUNNING) || defined(NO_STOP_AGAIN)
     d_step {
@@ -557,8 +570,18 @@ proctype Collector()
             fi;
             if :: S[x] && dead[x] -> over = 1 :: else fi;
         NEXT(x);
+#if defined(CLOSED) && !defined(LOCK_FIRST) && !defined(LOCK_LATE)
+        assert(!weak_lock);
+        weak_lock = 1;
+#endif
         x = 0
     };
+#ifdef LOCK_LATE
+    if
+    :: over -> skip
+    :: atomic { !over && !weak_lock -> weak_lock = 1 }
+    fi;
+#endif
 
 #ifdef RESCUE
     atomic {
@@ -636,6 +659,9 @@ proctype Collector()
 #endif
     if
     :: !over ->
+#ifdef OPEN_EARLY
+        weak_lock = 0;
+#endif
 #ifdef SECOND_PASS
         pass(0);
 #endif
@@ -658,6 +684,9 @@ proctype Collector()
         :: else -> break
         od;
         i = 0; y = 0;
+#ifdef CLOSED
+        weak_lock = 0;
+#endif
 #ifdef NON_VACUOUS_1
         assert(committed == 0);
 #endif
@@ -693,6 +722,9 @@ proctype Collector()
     :: else
     fi;
 done:
+#ifdef CLOSED
+    weak_lock = 0;
+#endif
     over = 1
 }
 
