@@ -291,8 +291,9 @@ gyre_try_incref(struct gyre_object *obj)
     }
     shared = gyre_load_relaxed(&obj->rc_shared);
     do {
-        if ((shared & (GYRE_RC_DEAD | GYRE_RC_DYING)) != 0 ||
-            (shared & (GYRE_RC_WEAK | GYRE_RC_PUBLISHED)) == 0)
+        if (((shared & (GYRE_RC_DEAD | GYRE_RC_DYING)) != 0 ||
+             (shared & (GYRE_RC_WEAK | GYRE_RC_PUBLISHED)) == 0) &&
+            !(FAULT(FAULT_WEAK_BLIND) && (shared & GYRE_RC_DYING)))
             return false;
         if (GYRE_UNLIKELY(gyre_rc_shared_count(shared) >= RC_SATURATED))
             return true; /* stuck: it is not to climb until it overflows */
