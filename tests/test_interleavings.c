@@ -102,6 +102,7 @@ main(int argc, char **argv)
         TEST(test_weak_get_of_the_dying_answers_null),
         TEST(test_weak_get_that_waited_for_the_lock_does_not_find_the_dead),
         TEST(test_weak_get_waits_while_members_are_given_up),
+        TEST(test_free_segments_may_go_while_they_are_walked_over),
         TEST(test_queue_is_drained_before_its_owner_answers),
         TEST(test_entry_pushed_under_a_claim_is_merged_by_the_claimant),
         TEST(test_world_stops_while_a_thread_waits_for_a_lock),

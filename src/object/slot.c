@@ -10,9 +10,10 @@ gyre_touch_slow(struct gyre_object *holder)
     if (FAULT(FAULT_NO_TOUCH))
         return;
     if (FAULT(FAULT_TOUCH_LATE)) {
-        static GYRE_THREAD_LOCAL struct gyre_object *late;
-        struct gyre_object *now = late;
-        late = holder;
+        static GYRE_THREAD_LOCAL struct gyre_object *late[16];
+        static GYRE_THREAD_LOCAL unsigned next;
+        struct gyre_object *now = late[next % 16];
+        late[next++ % 16] = holder;
         if (now == NULL)
             return;
         holder = now;

@@ -31,6 +31,9 @@ void test_weak_get_that_waited_for_the_lock_does_not_find_the_dead(
     void **state);
 void test_weak_get_waits_while_members_are_given_up(void **state);
 
+/* segments.c */
+void test_free_segments_may_go_while_they_are_walked_over(void **state);
+
 /* waiting.c */
 void test_queue_is_drained_before_its_owner_answers(void **state);
 void test_entry_pushed_under_a_claim_is_merged_by_the_claimant(void **state);
