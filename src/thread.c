@@ -1,6 +1,7 @@
 /* A thread's life in a heap: each layer's part of attaching, polling,
  * detaching and leaving, in order. Design: docs/design/threads.md .thread */
 #include "../threads/yield.h"
+#include "fault.h"
 #include "heap.h"
 #include "memory/batch.h"
 
@@ -138,6 +139,9 @@ answer_requests(struct mutator *self)
     gyre_merge_publish(self);
     phase = gyre_handshake_phase(&self->part);
     asked = gyre_handshake_asked(&self->part, phase);
+    if (FAULT(FAULT_ANNOUNCE_FIRST))
+        gyre_handshake_answer(&self->part, phase);
+    GYRE_YIELD_POINT("follow");
     gyre_collector_follow(self);
     gyre_merge_drain(self);
     /* all of it for a handshake: what waits in a cascade looks alive */

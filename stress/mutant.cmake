@@ -1,5 +1,5 @@
 # Run gyre-stress with a fault in its library: it must be found in 30 s.
-# Run as cmake -DPROGRAM=... -DHEAP=... -DSANITIZE=... -DCOLLECTOR=...
+# Run as cmake -DPROGRAM=... -DFAULT=... -DHEAP=... -DSANITIZE=... -DCOLLECTOR=...
 #   -DMIX=... -P mutant.cmake
 set(left 30)
 set(seed 1)
@@ -7,6 +7,7 @@ string(TIMESTAMP begin %s)
 while(left GREATER 0)
     execute_process(
         COMMAND ${CMAKE_COMMAND} -E env TSAN_OPTIONS=halt_on_error=1
+                GYRE_FAULT=${FAULT}
                 ${PROGRAM} replay ${HEAP} --threads 2 --seconds ${left}
                 --seed ${seed} --patience 10 --collector ${COLLECTOR}
                 --mix ${MIX}

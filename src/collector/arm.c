@@ -10,6 +10,7 @@
 #include "cycle.h"
 
 #include "../../threads/yield.h"
+#include "../fault.h"
 
 static bool
 must_finalize(const struct gyre_object *obj)
@@ -117,6 +118,12 @@ gyre_phase_arm_beside(struct cycle *cycle, bool again)
 {
     GYRE_YIELD_POINT("arm");
     cycle->marks.count = 0;
+    if (FAULT(FAULT_NO_STOP_AGAIN) && again) {
+        for (uint32_t i = 0; i < cycle->suspect_count; i++)
+            if (suspect_is_member(&cycle->suspects[i]))
+                gyre_arm_again(cycle, i);
+        return true;
+    }
     if (!gyre_slices_suspects(cycle, again ? gyre_arm_again : arm_suspect))
         return false;
     /* Dropped without what they reach: the first pass sees to that. */

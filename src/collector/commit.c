@@ -9,6 +9,7 @@
 #include "cycle.h"
 
 #include "../../threads/yield.h"
+#include "../fault.h"
 
 /* `obj` stays: the list holds it, and what it reaches is alive. */
 static bool
@@ -169,6 +170,16 @@ unlock_shards(struct gyre_heap *heap, uint32_t shards)
             pthread_mutex_unlock(&heap->object.weak[i].lock);
 }
 
+/* By a fault alone: out of its component, with what it refers to. */
+static void
+drop_part_fn(struct gyre_object *target, void *arg)
+{
+    struct cycle *cycle = arg;
+    if (target != NULL && cycle_is_member(target))
+        cycle->suspects[*cycle_word(target) & GC_EDGES].parent =
+            SUSPECT_DROPPED;
+}
+
 /* With the locks of their shards held. False: one was touched since. */
 static bool
 give_up_weak(struct cycle *cycle)
@@ -176,8 +187,15 @@ give_up_weak(struct cycle *cycle)
     for (size_t i = 0; i < cycle->marks.count; i++) {
         const struct suspect *suspect = cycle->marks.items[i];
         /* relaxed: what takes the flag off holds the lock .commit.lock */
-        if (!(gyre_load_relaxed(&suspect->obj->rc_shared) & GYRE_RC_IS_ARMED))
+        if ((gyre_load_relaxed(&suspect->obj->rc_shared) & GYRE_RC_IS_ARMED) ||
+            FAULT(FAULT_FLAGS_ONCE))
+            continue;
+        if (!FAULT(FAULT_DROP_PART))
             return false;
+        drop_part_fn(suspect->obj, cycle);
+        gyre_cycle_trace(cycle, suspect->obj, gyre_type_of(suspect->obj),
+                         drop_part_fn, cycle);
+        cycle->marks.count = 0;
     }
     GYRE_YIELD_POINT("commit");
     for (size_t i = 0; i < cycle->marks.count; i++)
@@ -209,6 +227,8 @@ commit_component(struct cycle *cycle, uint32_t root)
         next = suspects[i].next;
         if (next != END)
             __builtin_prefetch(suspects[next].obj, 1);
+        if (FAULT(FAULT_DROP_PART) && !suspect_is_member(&suspects[i]))
+            continue;
         if (!(gyre_load_relaxed(&suspects[i].obj->rc_shared) & GYRE_RC_DYING))
             become_dying(&suspects[i]);
         suspects[i].parent = SUSPECT_COMMITTED;
@@ -229,8 +249,9 @@ save_beside(struct cycle *cycle, bool *any)
         return true;
     for (uint32_t i = 0; i < cycle->suspect_count; i++) {
         struct gyre_object *obj = cycle->suspects[i].obj;
-        if (!suspect_is_member(&cycle->suspects[i]) ||
-            (!all && !(gyre_type_of(obj)->traits & TYPE_UNCLEARABLE)))
+        const struct gyre_type *type = suspect_type(obj);
+        if (!suspect_is_member(&cycle->suspects[i]) || type == NULL ||
+            (!all && !(type->traits & TYPE_UNCLEARABLE)))
             continue;
         if (!gyre_set_take(obj))
             continue;
@@ -259,6 +280,8 @@ gyre_phase_commit_beside(struct cycle *cycle)
     for (unsigned round = 0; round < COMMIT_ROUNDS; round++) {
         bool all = true;
         if (check && !closed && !gyre_set_check(cycle))
+            return false;
+        if (FAULT(FAULT_SECOND_PASS) && !gyre_set_count(cycle))
             return false;
         chain_components(cycle);
         for (uint32_t i = 0; i < cycle->suspect_count; i++)

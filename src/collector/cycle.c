@@ -3,6 +3,7 @@
 #include "cycle.h"
 
 #include "../../threads/yield.h"
+#include "../fault.h"
 
 /* How often a stop finds dead objects in merge queues, lets the world run to
  * release what they held, and stops it again. A chain of dead objects of
@@ -177,7 +178,8 @@ prove_and_commit(struct cycle *cycle)
         return false;
     if (unproved) {
         if (!gyre_phase_arm_beside(cycle, true) ||
-            !gyre_phase_prove_beside(cycle))
+            !(FAULT(FAULT_OLD_PROOF) ? gyre_set_count(cycle)
+                                     : gyre_phase_prove_beside(cycle)))
             return false;
         gyre_finalize_count_resurrected(cycle);
     }

@@ -272,6 +272,17 @@ bool gyre_set_check_committed(struct cycle *cycle);
 /* Take a reference to a member that nobody has touched. */
 bool gyre_set_take(struct gyre_object *obj);
 
+/* NULL: it died, and its block waits in limbo. What was a member may have been
+ * touched since it was proved, and be dead by now. */
+static inline const struct gyre_type *
+suspect_type(const struct gyre_object *obj)
+{
+    uint64_t word0 = gyre_load_relaxed(&obj->word0);
+    return word0_is_object(word0)
+               ? (const struct gyre_type *)(uintptr_t)(word0 & GYRE_WORD0_TYPE)
+               : NULL;
+}
+
 /* Whether `trace` has to wait for a stop. */
 static inline bool
 cycle_type_waits(const struct cycle *cycle, const struct gyre_type *type)

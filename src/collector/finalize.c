@@ -6,6 +6,7 @@
 #include "cycle.h"
 
 #include "../../threads/yield.h"
+#include "../fault.h"
 
 void
 gyre_phase_finalize(struct cycle *cycle)
@@ -28,16 +29,22 @@ gyre_phase_finalize(struct cycle *cycle)
 /* ---- with the world running ---- */
 
 static bool
+must_finalize(const struct gyre_object *obj)
+{
+    const struct gyre_type *type = suspect_type(obj);
+    return type != NULL && (type->traits & TYPE_FINALIZES) != 0 &&
+           !(gyre_load_relaxed(&obj->word0) & GYRE_WORD0_FINALIZED);
+}
+
+static bool
 list_finalizable(struct cycle *cycle)
 {
     cycle->finalizable.count = 0;
     for (uint32_t i = 0; i < cycle->suspect_count; i++) {
-        struct gyre_object *obj = cycle->suspects[i].obj;
-        cycle->suspects[i].next = suspect_is_member(&cycle->suspects[i]);
-        if (suspect_is_member(&cycle->suspects[i]) &&
-            (gyre_type_of(obj)->traits & TYPE_FINALIZES) != 0 &&
-            !(gyre_load_relaxed(&obj->word0) & GYRE_WORD0_FINALIZED) &&
-            !cycle_table_push(cycle, &cycle->finalizable, obj))
+        struct suspect *suspect = &cycle->suspects[i];
+        suspect->next = suspect_is_member(suspect);
+        if (suspect_is_member(suspect) && must_finalize(suspect->obj) &&
+            !cycle_table_push(cycle, &cycle->finalizable, suspect->obj))
             return false;
     }
     return true;
@@ -54,12 +61,13 @@ take_finalizable(struct cycle *cycle)
     bool dropped = false;
     for (size_t i = 0; i < cycle->finalizable.count; i++) {
         struct gyre_object *obj = cycle->finalizable.items[i];
+        bool early = FAULT(FAULT_FINALIZED_FIRST) && gyre_finalizer_claim(obj);
         if (!gyre_set_take(obj)) {
             gyre_set_drop(cycle, *cycle_word(obj) & GC_EDGES);
             dropped = true;
             continue;
         }
-        if (gyre_finalizer_claim(obj))
+        if (early || gyre_finalizer_claim(obj))
             cycle->finalizable.items[kept++] = obj;
         else
             gyre_decref(obj);
@@ -74,6 +82,7 @@ gyre_phase_finalize_beside(struct cycle *cycle, bool *unproved)
     *unproved = false;
     if ((cycle->traits & TYPE_FINALIZES) == 0)
         return true;
+    GYRE_YIELD_POINT("list finalizable");
     if (!list_finalizable(cycle))
         return gyre_cycle_give_up(cycle, GYRE_ERR_NOMEM);
     GYRE_YIELD_POINT("finalize");

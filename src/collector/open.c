@@ -56,6 +56,21 @@ list_pages_of(struct cycle *cycle, struct segment *segment)
     return true;
 }
 
+/* The oldest first, which is the order they were filled in: what a sweep in
+ * that order marks lies ahead of it, as a rule. By address it would not: the
+ * system maps downwards. */
+static bool
+list_pages(struct cycle *cycle)
+{
+    struct segment *segment = NULL;
+    while ((segment = gyre_memory_next_segment(cycle->heap, segment)) != NULL)
+        if (!list_pages_of(cycle, segment)) {
+            gyre_memory_end_walk(cycle->heap, segment);
+            return false;
+        }
+    return true;
+}
+
 /* Every page of a span finds the table, so that an edge needs one look at
  * the record of the page it points to. */
 static void
@@ -94,14 +109,16 @@ static bool
 next_birth_stamp(const struct cycle *cycle, unsigned *next)
 {
     struct gyre_heap *heap = cycle->heap;
-    struct segment *segment = segment_first(&heap->memory);
+    struct segment *segment = NULL;
     *next = (gyre_load_relaxed(&heap->collector.birth_stamp) + 1) % 3;
-    for (; segment != NULL; segment = segment_next(segment)) {
+    while ((segment = gyre_memory_next_segment(heap, segment)) != NULL) {
         unsigned pages =
             segment->bytes == GYRE_SEGMENT_BYTES ? GYRE_SEGMENT_PAGES : 2;
         for (unsigned i = 1; i < pages; i++)
-            if (page_has_age(segment, i, *next))
+            if (page_has_age(segment, i, *next)) {
+                gyre_memory_end_walk(heap, segment);
                 return false;
+            }
     }
     return true;
 }
@@ -139,24 +156,14 @@ give_tables(struct cycle *cycle)
 enum gyre_status
 gyre_phase_open(struct cycle *cycle)
 {
-    struct segment *segment;
     gyre_memory_pin(cycle->heap);
     cycle->pinned = true;
     /* relaxed: a heuristic */
     cycle->net_at_open = gyre_load_relaxed(&cycle->heap->collector.net);
-    segment = segment_first(&cycle->heap->memory);
     cycle->stamps = stamps_of(cycle->generation);
     cycle->next_age =
         cycle->generation == GYRE_GEN_YOUNG ? STAMP_MIDDLE : STAMP_OLD;
-    /* The oldest first, which is the order they were filled in: what a sweep
-     * in that order marks lies ahead of it, as a rule. By address it would
-     * not: the system maps downwards. */
-    while (segment != NULL && segment_next(segment) != NULL)
-        segment = segment_next(segment);
-    for (; segment != NULL; segment = segment_prev(segment))
-        if (!list_pages_of(cycle, segment))
-            return GYRE_ERR_NOMEM;
-    if (!give_tables(cycle))
+    if (!list_pages(cycle) || !give_tables(cycle))
         return GYRE_ERR_NOMEM;
     move_birth_stamp(cycle);
     return GYRE_OK;
@@ -242,21 +249,6 @@ choose_stamps(struct cycle *cycle)
         next = gyre_load_relaxed(&collector->birth_stamp);
     }
     cycle->stamps &= ~(1u << next);
-}
-
-/* Oldest first, as in a stop. */
-static bool
-list_pages(struct cycle *cycle)
-{
-    struct segment *segment = segment_first(&cycle->heap->memory);
-    struct cycle_table *segments = &cycle->marks;
-    for (; segment != NULL; segment = segment_next(segment))
-        if (!cycle_table_push(cycle, segments, segment))
-            return false;
-    while (segments->count > 0)
-        if (!list_pages_of(cycle, segments->items[--segments->count]))
-            return false;
-    return true;
 }
 
 bool

@@ -142,7 +142,8 @@ drop_unproved(struct cycle *cycle)
                    "collect: object %p is armed with count %u and has %d",
                    (void *)suspect->obj, suspect->armed,
                    gyre_rc_shared_count(shared));
-        if ((shared & GYRE_RC_IS_ARMED) && suspect->edges == suspect->armed)
+        if (((shared & GYRE_RC_IS_ARMED) || FAULT(FAULT_FLAGS_FIRST)) &&
+            suspect->edges == suspect->armed)
             continue;
         gyre_set_drop(cycle, i);
         /* A weak get may have let go of it again. */
@@ -154,11 +155,24 @@ drop_unproved(struct cycle *cycle)
     return dropped;
 }
 
+/* By faults alone: without the edges. */
+static void
+drop_touched(struct cycle *cycle)
+{
+    for (uint32_t i = 0; i < cycle->suspect_count; i++)
+        if (suspect_is_member(&cycle->suspects[i]) &&
+            !(gyre_load_relaxed(&cycle->suspects[i].obj->rc_shared) &
+              GYRE_RC_IS_ARMED))
+            gyre_set_drop(cycle, i);
+}
+
 bool
 gyre_phase_prove_beside(struct cycle *cycle)
 {
     cycle->marks.count = 0; /* others use it as well */
     for (;;) {
+        if (FAULT(FAULT_FLAGS_FIRST))
+            drop_touched(cycle);
         GYRE_YIELD_POINT("prove");
         if (!gyre_set_count(cycle))
             return false;
@@ -169,7 +183,12 @@ gyre_phase_prove_beside(struct cycle *cycle)
             return true;
         if (FAULT(FAULT_TRUST_FIRST_PASS))
             return gyre_set_count(cycle); /* for the components alone */
+        GYRE_YIELD_POINT("rescue");
         if (!gyre_set_drop_reached(cycle))
             return false;
+        if (FAULT(FAULT_RESCUE)) {
+            drop_touched(cycle);
+            return gyre_set_count(cycle); /* for the components alone */
+        }
     }
 }

@@ -107,22 +107,12 @@ count_stopped(void *arg, struct gyre_object *obj)
                      window);
 }
 
-/* A word 0 that is no object's: it died, and its block waits in limbo. */
-static inline const struct gyre_type *
-type_if_object(const struct gyre_object *obj)
-{
-    uint64_t word0 = gyre_load_relaxed(&obj->word0);
-    return word0_is_object(word0)
-               ? (const struct gyre_type *)(uintptr_t)(word0 & GYRE_WORD0_TYPE)
-               : NULL;
-}
-
 static bool
 count_member(struct edge_window *window, uint32_t index)
 {
     struct cycle *cycle = window->cycle;
     struct gyre_object *obj = cycle->suspects[index].obj;
-    const struct gyre_type *type = type_if_object(obj);
+    const struct gyre_type *type = suspect_type(obj);
     if (type == NULL)
         return true; /* its flag is off as well */
     if (cycle_type_waits(cycle, type))
@@ -195,7 +185,7 @@ gyre_set_drop_reached(struct cycle *cycle)
     do {
         while (marks->count > 0) {
             struct gyre_object *obj = marks->items[--marks->count];
-            const struct gyre_type *type = type_if_object(obj);
+            const struct gyre_type *type = suspect_type(obj);
             if (++steps % BATCH == 0 && !gyre_cycle_goes_on(cycle))
                 return false;
             if (type == NULL)
@@ -283,7 +273,7 @@ gyre_set_check(struct cycle *cycle)
         suspects[i].next = 0;
     for (uint32_t i = 0; i < cycle->suspect_count; i++) {
         struct gyre_object *obj = suspects[i].obj;
-        const struct gyre_type *type = type_if_object(obj);
+        const struct gyre_type *type = suspect_type(obj);
         /* A touched one may have died: its flag is off. */
         if (suspect_is_member(&suspects[i]) && type != NULL &&
             !(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_DEAD))

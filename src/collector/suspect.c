@@ -130,7 +130,8 @@ count_page(struct cycle *cycle, struct page *page, struct count_window *window)
     uint64_t candidates = 0;
     for (uint32_t i = 0; i < fresh; i++, block += step) {
         struct gyre_object *obj = (struct gyre_object *)block;
-        uint64_t word0 = gyre_load_relaxed(&obj->word0);
+        /* acquire; pairs: gyre_track(). Late, it may be in this cycle. */
+        uint64_t word0 = gyre_load_acquire(&obj->word0);
         const struct gyre_type *type;
         __builtin_prefetch(block + AHEAD);
         if (!is_collected(cycle, obj, word0))

@@ -132,8 +132,7 @@ alone_resize(struct gyre_heap *heap, struct page *page, size_t size)
     uint64_t pages = span_page_count(page);
     if (bytes == 0)
         return NULL;
-    /* relaxed: as in gyre_page_needs_grace() */
-    if (bytes < had && gyre_load_relaxed(&heap->memory.pinned) > 0)
+    if (bytes < had && memory_is_pinned(&heap->memory))
         return page->blocks;
     if (bytes != had) {
         if (gyre_os_resize(heap, segment, had, bytes))

@@ -138,7 +138,7 @@ gyre_memory_free(struct gyre_thread *self, void *block)
 {
     struct memory_thread *thread = &mutator_of(self)->memory;
     if (thread->limbo_stamps != 0 && limbo_wants(thread, block)) {
-        if (FAULT_DUE(FAULT_LIMBO_LEFT_OUT, 64)) {
+        if (FAULT_DUE(FAULT_LIMBO_LEFT_OUT, 4)) {
             block_free(self, block);
             return;
         }

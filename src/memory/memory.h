@@ -111,6 +111,7 @@ struct segment {
     uint64_t link_secret; /* the heap's; const */
     uint8_t node;         /* of memory; const */
     uint8_t huge;         /* 1: huge pages were asked for */
+    uint8_t walked;       /* 1: a walk is here, so that it stays */
     /* Stamps (bit = age in word 0) that objects of page i may carry, compact
      * so that young pages are found without reading the records of old ones.
      * Container pages only; 0 in free ones. Atomic: set by owners, cleared by
@@ -183,7 +184,7 @@ page_stamps_clear(const struct page *page)
 
 /* Walks over all segments: under the page lock, or in a stop while pinned,
  * when none is taken away, though threads that no stop waits for may add
- * some. */
+ * some; or by gyre_memory_next_segment(). */
 #define segment_first(memory)                                          \
     /* acquire; pairs: gyre_segment_link(). What is listed is made. */ \
     gyre_load_acquire(&(memory)->segments)
@@ -514,6 +515,15 @@ void gyre_memory_options_changed(struct gyre_heap *heap);
  * unmapped: a collection is open. Nests. */
 void gyre_memory_pin(struct gyre_heap *heap);
 void gyre_memory_unpin(struct gyre_heap *heap);
+/* Without the page lock: that it is has been known since a stop or a
+ * handshake; that it is no more is seen at any time. */
+static inline bool
+memory_is_pinned(const struct memory_heap *memory)
+{
+    /* acquire; pairs: gyre_memory_unpin(). What the collection has read and
+     * written of the page is past. */
+    return gyre_load_acquire(&memory->pinned) > 0;
+}
 
 /* Free pages that emptied before a grace period. The caller takes the list
  * (NULL: nothing), waits for the grace period holding no lock, gives it back.
@@ -554,6 +564,13 @@ void gyre_memory_each_block(struct gyre_heap *heap,
 /* Live blocks of a page: `used` less what waits on the remote list. In a
  * stop; the owner, or under the page lock, as of now. */
 uint32_t gyre_memory_page_live(const struct page *page);
+/* The segments one by one, from the oldest to the latest, while threads run
+ * that may add some, and take free ones away. `at`: the last one, or NULL; NULL
+ * at the end. It stays until the next is asked for, or the walk ended. Pinned;
+ * one walk at a time. */
+struct segment *gyre_memory_next_segment(struct gyre_heap *heap,
+                                         struct segment *at);
+void gyre_memory_end_walk(struct gyre_heap *heap, struct segment *at);
 /* Note births and deaths of all pages: afterwards blocks_in_use is exact.
  * Stop. */
 void gyre_memory_note_all(struct gyre_heap *heap);

@@ -236,10 +236,10 @@ gyre_page_extend(struct page *page)
 bool
 gyre_page_needs_grace(struct gyre_heap *heap, const struct page *page)
 {
-    /* relaxed, both: the pin was set in a stop that this thread has passed;
-     * an object's flag was set before its death, which this thread saw */
-    if (gyre_load_relaxed(&heap->memory.pinned) > 0)
+    if (memory_is_pinned(&heap->memory))
         return true;
+    /* relaxed: an object's flag was set before its death, which this thread
+     * saw */
     return page->kind != GYRE_PAGE_RAW &&
            gyre_load_relaxed(&page->stale_readers) != 0;
 }

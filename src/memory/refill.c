@@ -456,8 +456,7 @@ gyre_refill_end_available(struct gyre_thread *self, struct page *page)
 {
     end_available(self, page);
     /* While a collection is open it may know this page: see .mem.stable */
-    if (gyre_load_relaxed(&self->heap->memory.pinned) > 0 ||
-        !gyre_cache_put(self, page))
+    if (memory_is_pinned(&self->heap->memory) || !gyre_cache_put(self, page))
         give(self, page);
 }
 

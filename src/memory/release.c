@@ -253,7 +253,8 @@ gyre_segment_give_list(struct gyre_heap *heap, struct page *list)
 
 /* While a collection is open a stop may go over the segments; only its own
  * thread, or one that it stops, can take one away then. What is free was free
- * before, or it would wait, so the collection does not know it. */
+ * before, or it would wait, so the collection does not know it, but for one
+ * that its walk has come to. */
 static bool
 trim_is_safe(const struct memory_heap *memory)
 {
@@ -275,7 +276,7 @@ take_free_segments(struct memory_heap *memory)
         for (segment = memory->nodes[node].idle; segment != NULL;
              segment = next) {
             next = segment->next_idle;
-            if (segment->free_pages != SEGMENT_ALL_PAGES)
+            if (segment->free_pages != SEGMENT_ALL_PAGES || segment->walked)
                 continue;
             returned_count(memory, memory_of(segment));
             gyre_segment_set(memory, segment, 0, 0);

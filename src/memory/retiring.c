@@ -95,8 +95,9 @@ pin_add(struct gyre_heap *heap, uint64_t difference)
     struct memory_heap *memory = &heap->memory;
     pthread_mutex_lock(&memory->page_lock);
     GYRE_ASSERT(memory->pinned + difference < UINT64_MAX / 2);
-    /* relaxed: written under the lock; see gyre_page_needs_grace() */
-    gyre_store_relaxed(&memory->pinned, memory->pinned + difference);
+    /* release; pairs: memory_is_pinned(). Our last look at pages comes before
+     * their use for something else. */
+    gyre_store_release(&memory->pinned, memory->pinned + difference);
     pthread_mutex_unlock(&memory->page_lock);
 }
 

@@ -409,8 +409,7 @@ gyre_segment_resize(struct gyre_heap *heap, struct page *page, unsigned pages)
     unsigned had = page->span_pages;
     if (pages > had && !span_grow(heap, page, pages - had))
         return false;
-    /* relaxed: as in gyre_page_needs_grace() */
-    if (pages < had && gyre_load_relaxed(&heap->memory.pinned) > 0)
+    if (pages < had && memory_is_pinned(&heap->memory))
         return false;
     page->span_pages = (uint8_t)pages;
     /* relaxed: a statistic */

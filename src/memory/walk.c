@@ -1,5 +1,6 @@
 /* Walking the pages that hold blocks, in a stop.
  * Design: docs/design/memory.md .mem */
+#include "../../threads/yield.h"
 #include "../heap.h"
 #include "page.h"
 #include "remote.h"
@@ -47,4 +48,39 @@ gyre_memory_each_page(struct gyre_heap *heap, uint32_t kinds,
         }
     }
     gyre_memory_unpin(heap);
+}
+
+/* ---- while threads run ---- */
+
+static struct segment *
+oldest(struct memory_heap *memory)
+{
+    struct segment *segment = segment_first(memory);
+    while (segment != NULL && segment_next(segment) != NULL)
+        segment = segment_next(segment);
+    return segment;
+}
+
+struct segment *
+gyre_memory_next_segment(struct gyre_heap *heap, struct segment *at)
+{
+    struct memory_heap *memory = &heap->memory;
+    struct segment *next;
+    pthread_mutex_lock(&memory->page_lock);
+    next = at == NULL ? oldest(memory) : segment_prev(at);
+    if (at != NULL)
+        at->walked = 0;
+    if (next != NULL)
+        next->walked = 1;
+    pthread_mutex_unlock(&memory->page_lock);
+    GYRE_YIELD_POINT("segment");
+    return next;
+}
+
+void
+gyre_memory_end_walk(struct gyre_heap *heap, struct segment *at)
+{
+    pthread_mutex_lock(&heap->memory.page_lock);
+    at->walked = 0;
+    pthread_mutex_unlock(&heap->memory.page_lock);
 }

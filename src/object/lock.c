@@ -4,6 +4,7 @@
  * it says that it waits (CONTENDED) before that, since nobody writes word 0
  * of a stopped world but the collector. Design: docs/design/object.md .lock */
 #include "../../threads/yield.h"
+#include "../fault.h"
 #include "../heap.h"
 
 #define PARKING_PLACES 64
@@ -71,7 +72,8 @@ wait_for_unlock(struct gyre_object *obj)
     } while (!gyre_cas_weak_relaxed(&obj->word0, &word0,
                                     word0 | GYRE_WORD0_CONTENDED));
     count_one(&self->object.counters.lock_waits);
-    gyre_detach_for_wait(self);
+    if (!FAULT(FAULT_WAITER_RUNS))
+        gyre_detach_for_wait(self);
     pthread_mutex_lock(&place->lock);
     GYRE_YIELD_POINT("lock wait");
     /* relaxed: looked at under the place's lock, which the unlocker takes
@@ -79,7 +81,8 @@ wait_for_unlock(struct gyre_object *obj)
     while ((gyre_load_relaxed(&obj->word0) & both) == both)
         pthread_cond_wait(&place->unlocked, &place->lock);
     pthread_mutex_unlock(&place->lock);
-    gyre_return_from_wait(self);
+    if (!FAULT(FAULT_WAITER_RUNS))
+        gyre_return_from_wait(self);
 }
 
 void

@@ -194,6 +194,8 @@ drain_absent(struct mutator *self, struct mutator *owner)
         gyre_merge_drain_for(self, owner);
         gyre_participant_release(&owner->part);
         /* and look again: who pushed while we held the claim has left */
+        if (FAULT(FAULT_RELEASE_BLINDLY))
+            break;
     }
     gyre_cascade_run(self, false);
 }

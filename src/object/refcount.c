@@ -291,8 +291,9 @@ gyre_try_incref(struct gyre_object *obj)
     }
     shared = gyre_load_relaxed(&obj->rc_shared);
     do {
-        if ((shared & (GYRE_RC_DEAD | GYRE_RC_DYING)) != 0 ||
-            (shared & (GYRE_RC_WEAK | GYRE_RC_PUBLISHED)) == 0)
+        if (((shared & (GYRE_RC_DEAD | GYRE_RC_DYING)) != 0 ||
+             (shared & (GYRE_RC_WEAK | GYRE_RC_PUBLISHED)) == 0) &&
+            !(FAULT(FAULT_WEAK_BLIND) && (shared & GYRE_RC_DYING)))
             return false;
         if (GYRE_UNLIKELY(gyre_rc_shared_count(shared) >= RC_SATURATED))
             return true; /* stuck: it is not to climb until it overflows */
@@ -300,7 +301,8 @@ gyre_try_incref(struct gyre_object *obj)
         if (FAULT(FAULT_ARMED_TWO_STEPS) && (shared & GYRE_RC_IS_ARMED) &&
             gyre_cas_weak_relaxed(&obj->rc_shared, &shared,
                                   shared + GYRE_RC_SHARED_UNIT)) {
-            sched_yield();
+            for (unsigned i = 0; i < 64; i++)
+                sched_yield();
             gyre_fetch_and_relaxed(&obj->rc_shared,
                                    ~(uint32_t)GYRE_RC_IS_ARMED);
             return true;
@@ -380,8 +382,9 @@ void
 gyre_track(struct gyre_object *obj)
 {
     GYRE_ASSERT(gyre_type_of(obj)->traits & TYPE_TRACKED);
-    /* relaxed: who finds it untracked does not look into it */
-    gyre_fetch_or_relaxed(&obj->word0, GYRE_WORD0_TRACKED);
+    /* acq_rel, for the release; pairs: count_page(). The body that may be
+     * traced is visible to who finds it tracked; nobody else looks into it. */
+    gyre_fetch_or_acq_rel(&obj->word0, GYRE_WORD0_TRACKED);
 }
 
 void

@@ -7,10 +7,13 @@
 void
 gyre_touch_slow(struct gyre_object *holder)
 {
+    if (FAULT(FAULT_NO_TOUCH))
+        return;
     if (FAULT(FAULT_TOUCH_LATE)) {
-        static GYRE_THREAD_LOCAL struct gyre_object *late;
-        struct gyre_object *now = late;
-        late = holder;
+        static GYRE_THREAD_LOCAL struct gyre_object *late[16];
+        static GYRE_THREAD_LOCAL unsigned next;
+        struct gyre_object *now = late[next % 16];
+        late[next++ % 16] = holder;
         if (now == NULL)
             return;
         holder = now;
@@ -52,7 +55,9 @@ gyre_slot_exchange_shared(struct gyre_object *holder, struct gyre_slot *slot,
         gyre_check_slot(holder, slot);
     if (value != NULL)
         gyre_set_rc_flag(value, GYRE_RC_PUBLISHED);
-    gyre_touch(holder);
+    if (!FAULT(FAULT_MOVE_UNTOUCHED) ||
+        (value != NULL && gyre_load_relaxed(&slot->ref) != NULL))
+        gyre_touch(holder);
     GYRE_YIELD_POINT("exchange shared");
     /* acq_rel; pairs: gyre_slot_get_shared(), gyre_slot_exchange_shared().
      * The body of `value` is visible to who finds it, and that of what comes

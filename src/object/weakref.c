@@ -4,6 +4,7 @@
 #include "weakref.h"
 
 #include "../../threads/yield.h"
+#include "../fault.h"
 #include "../heap.h"
 
 static void weakref_dealloc(struct gyre_object *obj);
@@ -206,8 +207,9 @@ get_armed(struct gyre_heap *heap, struct gyre_weakref *ref,
     GYRE_YIELD_POINT("weak get armed");
     pthread_mutex_lock(&shard->lock);
     /* relaxed: written under the lock. Unchanged: not freed. */
-    taken =
-        gyre_load_relaxed(&ref->target) == target && gyre_try_incref(target);
+    taken = gyre_load_relaxed(&ref->target) == target &&
+            (FAULT(FAULT_GET_PLAINLY) ? (gyre_incref_slow(target), true)
+                                      : gyre_try_incref(target));
     pthread_mutex_unlock(&shard->lock);
     return taken ? target : NULL;
 }
@@ -233,7 +235,8 @@ gyre_weakref_get(struct gyre_object *weakref)
      * safepoint lies between this and what follows; armed no more it is
      * proved by nobody, or DYING for us too. */
     if (GYRE_UNLIKELY((gyre_load_acquire(&target->rc_local) & 0xffff) ==
-                      GYRE_RC_ARMED)) {
+                      GYRE_RC_ARMED) &&
+        !FAULT(FAULT_WEAK_NO_LOCK)) {
         target = get_armed(gyre_self->heap, ref, target);
         if (target == NULL)
             count_one(&self->object.counters.weak_gets_refused);

@@ -161,8 +161,10 @@ check()
     [ "$verdict$set" = holdsfull ] || optimize=-O0
     (cd "$work" &&
         "$cc" -w $optimize -DSAFETY -DMEMLIM=3000 -o pan pan.c) || return 1
-    status=0
-    (cd "$work" && nice -n 19 ./pan -m100000) >"$work/out" 2>&1 || status=$?
+    began=$(date +%s)
+    (cd "$work" && nice -n 19 ./pan -m100000) >"$work/out" 2>&1 || true
+    took=$(($(date +%s) - began))
+    megabytes=$(number 's/^ *\([0-9.]*\).*total actual memory usage.*/\1/p')
     states=$(number 's/^ *\([0-9.e+]*\) states, stored.*/\1/p')
     depth=$(number 's/.*depth reached \([0-9]*\).*/\1/p')
     errors=$(number 's/.*errors: \([0-9]*\).*/\1/p')
@@ -175,7 +177,8 @@ check()
         return 1
     fi
     case $verdict$errors in
-    holds0) echo "ok    $model $*: holds, $states states, depth $depth" ;;
+    holds0) echo "ok    $model $*: holds, $states states," \
+        "depth $depth, $took s, ${megabytes%.*} MB" ;;
     fails0) echo "WRONG $model $*: passes, $states states"; return 1 ;;
     holds*) echo "WRONG $model $*: $reason"; return 1 ;;
     fails*) echo "ok    $model $*: fails at depth $depth: $reason" ;;
