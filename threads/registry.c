@@ -251,10 +251,12 @@ gyre_participant_detach(struct participant *part)
 }
 
 /* Slow half of a return: the world is stopped or a proxy is at work. */
-static void
-wait_to_return(struct participant *part)
+void
+gyre_participant_wait_to_return(struct participant *part)
 {
     struct world *world = part->world;
+    /* it may take long: hold up no grace period meanwhile */
+    rcu_member_offline(&part->rcu);
     pthread_mutex_lock(&world->lock);
     /* seq_cst; pairs: gyre_participant_release(). Raised before we look at
      * the state: a proxy that releases after our look sees it. */
@@ -273,10 +275,11 @@ wait_to_return(struct participant *part)
     /* relaxed: read under the lock, or after a release that needs none */
     gyre_store_relaxed(&part->returning, 0);
     pthread_mutex_unlock(&world->lock);
+    rcu_member_online(&part->rcu);
 }
 
-void
-gyre_participant_return(struct participant *part)
+bool
+gyre_participant_try_return(struct participant *part)
 {
     uint32_t state = PART_DETACHED;
     GYRE_YIELD_POINT("return");
@@ -284,12 +287,14 @@ gyre_participant_return(struct participant *part)
     /* seq_cst; pairs: gyre_participant_release(), gyre_world_stop(). What a
      * proxy or a stopper did meanwhile is visible; one that comes later sees
      * RUNNING and waits. */
-    if (GYRE_UNLIKELY(!gyre_cas_seq_cst(&part->state, &state, PART_RUNNING))) {
-        /* it may take long: hold up no grace period meanwhile */
-        rcu_member_offline(&part->rcu);
-        wait_to_return(part);
-        rcu_member_online(&part->rcu);
-    }
+    return gyre_cas_seq_cst(&part->state, &state, PART_RUNNING);
+}
+
+void
+gyre_participant_return(struct participant *part)
+{
+    if (!gyre_participant_try_return(part))
+        gyre_participant_wait_to_return(part);
 }
 
 void
@@ -350,7 +355,8 @@ gyre_participant_release(struct participant *part)
      * work is visible to the owner; and the proxy's next look at the queue
      * comes after this. */
     gyre_exchange_seq_cst(&part->state, gyre_load_relaxed(&part->claimed_from));
-    /* seq_cst; pairs: wait_to_return() */
+    /* seq_cst; pairs:
+     * gyre_participant_wait_to_return() */
     if (gyre_load_seq_cst(&part->returning) != 0) {
         pthread_mutex_lock(&world->lock);
         pthread_cond_broadcast(&world->resumed);

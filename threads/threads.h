@@ -90,7 +90,8 @@ struct world {
     uint64_t leaving;  /* GONE, but their threads look at the world still */
     uint64_t attached_internal, attached_ever, stop_timeouts, slowest_ns;
     char slowest_name[32];
-    uint64_t stop_began_ns, stopped_ns; /* request; all stopped */
+    /* of the latest stop: request, all stopped, let go; its stopper's */
+    uint64_t stop_began_ns, stopped_ns, resumed_ns;
     /* const after init: do a detached or gone participant's part of a soft
      * handshake, under its claim; and look at its queue again once the claim
      * is released, for those who pushed meanwhile and found it claimed */
@@ -124,6 +125,10 @@ void gyre_world_left(struct world *world);
 
 void gyre_participant_detach(struct participant *part);
 void gyre_participant_return(struct participant *part);
+/* The same in two halves: false when it would have to wait, which the other
+ * must do then. */
+bool gyre_participant_try_return(struct participant *part);
+void gyre_participant_wait_to_return(struct participant *part);
 /* Wait while a stop is wanted. RUNNING, at a safepoint. */
 void gyre_participant_park(struct participant *part);
 /* Take a detached or gone participant over; false when it is neither. */

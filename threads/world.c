@@ -50,9 +50,9 @@ let_go(struct world *world, struct participant *self)
         part->asked_ns = 0;
         if (part == self)
             continue;
-        /* seq_cst; pairs: gyre_participant_park(), wait_to_return(). What
-         * the stopper did is visible to the thread. One that waits is made
-         * RUNNING here, so that the next stop waits for it. */
+        /* seq_cst; pairs: gyre_participant_wait_to_return(). What the stopper
+         * did is visible to the thread, as to gyre_participant_park(). One that
+         * waits is made RUNNING here: the next stop waits for it. */
         if (state == PART_PARKED)
             gyre_store_seq_cst(&part->state, PART_RUNNING);
         else if (state == PART_HELD)
@@ -61,6 +61,7 @@ let_go(struct world *world, struct participant *self)
                                    ? PART_RUNNING
                                    : PART_DETACHED);
     }
+    world->resumed_ns = gyre_clock_ns();
     pthread_cond_broadcast(&world->resumed);
 }
 

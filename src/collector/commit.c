@@ -259,6 +259,7 @@ gyre_phase_commit_beside(struct cycle *cycle)
         if (check && !gyre_set_check(cycle))
             return false;
         chain_components(cycle);
+        gyre_event_fire(cycle->heap, GYRE_EVENT_COMMIT, cycle->suspect_count);
         for (uint32_t i = 0; i < cycle->suspect_count; i++)
             if (cycle->suspects[i].parent == i)
                 all &= commit_component(cycle, i);

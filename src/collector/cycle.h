@@ -90,7 +90,6 @@ struct cycle {
     uint32_t traits;   /* of all candidates' types, together */
     uint32_t flags;    /* rc_shared of what is not held, together */
     uint64_t candidates, survivors, members;
-    uint64_t stop_began_ns;
 
     /* with gc.concurrent */
     bool beside;              /* the world runs */

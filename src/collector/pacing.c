@@ -106,7 +106,9 @@ gyre_collector_note_births(struct mutator *self)
         heap_option(heap, GYRE_OPT_GC_AUTOMATIC) == 0 ||
         gyre_load_relaxed(&collector->disabled) != 0)
         return;
+    gyre_account_begin(self);
     gyre_collector_ask(heap, gyre_generation_due(heap));
+    gyre_account_end(self);
 }
 
 /* ---- grace periods ---- */
@@ -168,8 +170,11 @@ gyre_collector_poll(struct mutator *self)
     pthread_mutex_lock(&self->fast.heap->collector.thread_lock);
     threaded = self->fast.heap->collector.started;
     pthread_mutex_unlock(&self->fast.heap->collector.thread_lock);
-    if (!threaded)
-        run_asked(self);
+    if (threaded)
+        return;
+    gyre_account_begin(self);
+    run_asked(self);
+    gyre_account_end(self);
 }
 
 /* ---- the heap's thread ---- */

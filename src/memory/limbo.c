@@ -193,8 +193,11 @@ gyre_memory_limbo_follow(struct gyre_thread *self)
     uint32_t stamps = gyre_load_acquire(&self->heap->memory.limbo_stamps);
     struct memory_thread *thread = &mutator_of(self)->memory;
     memory_pending_flush(self);
-    if (stamps != thread->limbo_stamps)
+    if (stamps != thread->limbo_stamps) {
+        gyre_account_begin(mutator_of(self));
         gyre_memory_limbo(self, stamps);
+        gyre_account_end(mutator_of(self));
+    }
 }
 
 void

@@ -526,6 +526,10 @@ void gyre_memory_birth_stamp(struct gyre_thread *self, unsigned stamp);
 void gyre_memory_each_page(struct gyre_heap *heap, uint32_t kinds,
                            void (*visit)(struct page *page, void *arg),
                            void *arg);
+/* The same until `visit` returns false. */
+void gyre_memory_each_page_while(struct gyre_heap *heap, uint32_t kinds,
+                                 bool (*visit)(struct page *page, void *arg),
+                                 void *arg);
 /* Visit every block in use until `visit` returns nonzero. Stop, by an attached
  * thread, with no collection open. */
 void gyre_memory_each_block(struct gyre_heap *heap,
