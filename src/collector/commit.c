@@ -199,6 +199,8 @@ commit_component(struct cycle *cycle, uint32_t root)
     if (!list_weak(cycle, root, &shards))
         return false;
     GYRE_YIELD_POINT("weak lock");
+    if (shards != 0)
+        gyre_event_fire(cycle->heap, GYRE_EVENT_COMMIT, cycle->marks.count);
     lock_shards(cycle->heap, shards);
     given_up = give_up_weak(cycle);
     unlock_shards(cycle->heap, shards);
@@ -259,7 +261,6 @@ gyre_phase_commit_beside(struct cycle *cycle)
         if (check && !gyre_set_check(cycle))
             return false;
         chain_components(cycle);
-        gyre_event_fire(cycle->heap, GYRE_EVENT_COMMIT, cycle->suspect_count);
         for (uint32_t i = 0; i < cycle->suspect_count; i++)
             if (cycle->suspects[i].parent == i)
                 all &= commit_component(cycle, i);
