@@ -92,8 +92,9 @@ struct latency_seen {
     /* of the time that was measured: ns */
     struct gyre_histogram stops, safepoints, account;
     struct gyre_histogram slices; /* the collector's processor time in each */
-    /* during whole collections, in ns */
-    uint64_t cycles_ns, mutators_ns; /* they took; mutators' processor time */
+    /* in ns: what whole collections took, and mutators' processor time in
+     * them; in a control all of the time */
+    uint64_t cycles_ns, mutators_ns;
     double least; /* of one of 5 ms and more: processors that mutators had */
 };
 const struct latency_seen *latency_watched(void);

@@ -55,7 +55,6 @@ end_slice(void)
 static void
 begin_cycle(void)
 {
-    watch.cycle_measured = true;
     watch.cycle_mutators_ns = mutators_time();
     watch.cycle_ns = time_of(CLOCK_MONOTONIC);
 }
@@ -83,12 +82,13 @@ on_event(enum gyre_event event, uint64_t value, void *arg)
         watch.slice_ns = time_of(CLOCK_THREAD_CPUTIME_ID);
     else if (event == GYRE_EVENT_STOP_END && is_measuring())
         end_slice();
-    else if (event == GYRE_EVENT_COLLECT_BEGIN && is_measuring())
-        begin_cycle();
-    else if (event == GYRE_EVENT_COLLECT_END && watch.cycle_measured) {
-        if (is_measuring())
+    else if (event == GYRE_EVENT_COLLECT_BEGIN) {
+        watch.cycle_measured = is_measuring();
+        if (watch.cycle_measured)
+            begin_cycle();
+    } else if (event == GYRE_EVENT_COLLECT_END) {
+        if (watch.cycle_measured && is_measuring())
             end_cycle();
-        watch.cycle_measured = false;
     } else if (event == GYRE_EVENT_COMMIT)
         /* relaxed: a sign; who misses it asks at the next */
         gyre_fetch_add_relaxed(&latency_run.commits, 1);
@@ -130,6 +130,8 @@ latency_watch_begin(void)
 {
     /* written, so that its memory is there before the first stop */
     memset(&watch.seen, 0, sizeof watch.seen);
+    if (latency_run.set.collector == COLLECTOR_NONE)
+        begin_cycle();
     copy_histograms(&watch.stops, &watch.safepoints, &watch.account);
     /* release; pairs: is_measuring() */
     gyre_store_release(&latency_run.measuring, 1);
@@ -141,6 +143,8 @@ latency_watch_end(void)
     struct latency_seen *seen = &watch.seen;
     /* relaxed: one entry more does no harm */
     gyre_store_relaxed(&latency_run.measuring, 0);
+    if (latency_run.set.collector == COLLECTOR_NONE)
+        end_cycle();
     copy_histograms(&seen->stops, &seen->safepoints, &seen->account);
     take_away(&seen->stops, &watch.stops);
     take_away(&seen->safepoints, &watch.safepoints);
