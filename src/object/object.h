@@ -273,10 +273,7 @@ bool gyre_cascade_is_empty(const struct mutator *self);
 /* Take WEAK objects' references away before their memory is reused. */
 void gyre_weak_clear(struct mutator *self, struct gyre_object *obj,
                      bool callbacks);
-/* The same with the lock of its shard held; and which of WEAK_SHARDS that is,
- * which are locked in order. */
-void gyre_weak_clear_locked(struct mutator *self, struct gyre_object *obj,
-                            bool callbacks);
+/* Which of WEAK_SHARDS has its references; they are locked in order. */
 uint32_t gyre_weak_shard(struct gyre_heap *heap, const struct gyre_object *obj);
 /* try_incref of .rc.try: false when `obj` is no live object that may be
  * named without a counted reference. The caller looks again afterwards. */

@@ -122,9 +122,9 @@ gyre_weak_shard(struct gyre_heap *heap, const struct gyre_object *obj)
     return (uint32_t)(shard_of(heap, obj) - heap->object.weak);
 }
 
-void
-gyre_weak_clear_locked(struct mutator *self, struct gyre_object *obj,
-                       bool callbacks)
+/* The lock is held. */
+static void
+clear_locked(struct mutator *self, struct gyre_object *obj, bool callbacks)
 {
     struct weak_shard *shard = shard_of(self->fast.heap, obj);
     struct gyre_weakref **at, *ref;
@@ -158,7 +158,7 @@ gyre_weak_clear(struct mutator *self, struct gyre_object *obj, bool callbacks)
 {
     struct weak_shard *shard = shard_of(self->fast.heap, obj);
     lock_shard(shard);
-    gyre_weak_clear_locked(self, obj, callbacks);
+    clear_locked(self, obj, callbacks);
     pthread_mutex_unlock(&shard->lock);
 }
 
