@@ -139,6 +139,7 @@ answer_requests(struct mutator *self)
     phase = gyre_handshake_phase(&self->part);
     asked = gyre_handshake_asked(&self->part, phase);
     gyre_collector_follow(self);
+    (void)gyre_memory_limbo_drain(&self->fast);
     gyre_merge_drain(self);
     /* all of it for a handshake: what waits in a cascade looks alive */
     gyre_cascade_run(self, asked);
@@ -223,6 +224,7 @@ gyre_return_from_wait(struct mutator *self)
         gyre_account_end(self);
     }
     gyre_collector_follow(self);
+    (void)gyre_memory_limbo_drain(&self->fast);
     gyre_memory_do_asked(&self->fast);
 }
 
