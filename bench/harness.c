@@ -10,7 +10,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
-struct bench_settings bench_settings = {.timeout_seconds = 120};
+struct bench_settings bench_settings = {.timeout_seconds = 120, .seconds = 10};
 
 /* ---- CPUs ---- */
 

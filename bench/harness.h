@@ -21,6 +21,8 @@ struct bench_settings {
     int cpus[64]; /* to pin to, in this order */
     int cpu_count;
     unsigned timeout_seconds; /* of one run; 0: none */
+    double seconds;           /* that a run of pauses takes */
+    const char *heap_file;    /* a heap snapshot to drop, or NULL */
 };
 
 /* Constant once the first run has begun. */

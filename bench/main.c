@@ -21,6 +21,8 @@ enum {
     OPTION_RECORD,
     OPTION_TIMEOUT,
     OPTION_PEERS,
+    OPTION_SECONDS,
+    OPTION_HEAP,
     OPTION_WORKER
 };
 
@@ -52,6 +54,9 @@ static const struct argp_option options[] = {
      "Measure beside these allocators, as glibc,mimalloc; \"no\": none (all "
      "that are installed)",
      0},
+    {"seconds", OPTION_SECONDS, "S", 0, "What a run of `pause` takes (10)", 0},
+    {"heap", OPTION_HEAP, "FILE", 0,
+     "A heap snapshot, for the rows of `pause` that drop one", 0},
     {"worker", OPTION_WORKER, "COLUMN,PIPE", OPTION_HIDDEN, NULL, 0},
     {"list", 'l', NULL, 0, "Name groups and rows, with their goals", 0},
     {0}};
@@ -108,6 +113,12 @@ parse_option(int key, char *arg, struct argp_state *state)
         if (!bench_peers_choose(arg))
             argp_error(state, "%s: no list of peers; see --help", arg);
         break;
+    case OPTION_SECONDS:
+        bench_settings.seconds = number(state, arg, 1, 3600);
+        break;
+    case OPTION_HEAP:
+        bench_settings.heap_file = arg;
+        break;
     case OPTION_WORKER:
         call->worker = arg;
         break;
@@ -151,6 +162,9 @@ print_results(const struct invocation *call)
         const struct bench_tally *tally = &call->tallies[i];
         if (!tally->selected)
             continue;
+        if (tally->left_out != NULL)
+            fprintf(stderr, "gyre-bench: %s.%s is left out: %s\n",
+                    tally->group->name, tally->row->name, tally->left_out);
         if (tally->own.failure[0] != '\0')
             fprintf(stderr, "gyre-bench: %s.%s failed: %s\n",
                     tally->group->name, tally->row->name, tally->own.failure);

@@ -4,12 +4,14 @@
 
 #include "row.h"
 
-/* The columns of a row: gyre, then the peers. */
-#define COLUMNS (1 + BENCH_PEERS)
+/* The columns of a row: gyre, the peers, what a group measures beside it. */
+#define COLUMNS (1 + BENCH_PEERS + BENCH_BESIDE)
 
 static struct bench_series *
 series_of(struct bench_tally *tally, unsigned column)
 {
+    if (column > BENCH_PEERS)
+        return &tally->beside[column - 1 - BENCH_PEERS];
     return column == 0 ? &tally->own : &tally->peers[column - 1];
 }
 
@@ -17,7 +19,8 @@ static bool
 has_column(const struct bench_tally *tally, unsigned column)
 {
     return column == 0 ||
-           (tally->row->work.malloc != NULL && bench_peers[column - 1].found);
+           (column <= BENCH_PEERS && tally->row->work.malloc != NULL &&
+            bench_peers[column - 1].found);
 }
 
 static const char *
@@ -27,6 +30,12 @@ column_name(unsigned column)
 }
 
 /* ---- runs ---- */
+
+void
+bench_series_add(struct bench_series *series, double figure)
+{
+    series->figures[series->runs++] = figure;
+}
 
 static bool
 begin_run(const struct bench_tally *tally, unsigned column,
@@ -47,7 +56,7 @@ end_run(struct bench_series *series, struct bench_child *child, char *reason)
 {
     double figure;
     if (child->id != 0 && bench_child_finish(child, &figure, reason)) {
-        series->figures[series->runs++] = figure;
+        bench_series_add(series, figure);
         return true;
     }
     memcpy(series->failure, reason, BENCH_REASON);
@@ -143,6 +152,24 @@ bench_tallies_free(struct bench_tally *tallies, size_t count)
     free(tallies);
 }
 
+/* A round of a group's rows. */
+static bool
+measure_round(struct bench_tally *tallies, size_t count,
+              const struct bench_group *group, FILE *progress, unsigned round,
+              unsigned rounds)
+{
+    bool clean = true;
+    for (size_t i = 0; i < count; i++) {
+        if (tallies[i].group != group)
+            continue;
+        if (group->round != NULL)
+            return group->round(&tallies[i], group->count, round, progress);
+        if (tallies[i].selected)
+            clean &= measure_row(&tallies[i], progress, round, rounds);
+    }
+    return clean;
+}
+
 bool
 bench_measure(struct bench_tally *tallies, size_t count, unsigned runs,
               FILE *progress)
@@ -161,9 +188,8 @@ bench_measure(struct bench_tally *tallies, size_t count, unsigned runs,
      * a group alike and their ratios stand. */
     while ((group = next_group(tallies, count, group)) != NULL)
         for (unsigned round = 0; round < runs; round++)
-            for (size_t i = 0; i < count; i++)
-                if (tallies[i].selected && tallies[i].group == group)
-                    clean &= measure_row(&tallies[i], progress, round, runs);
+            clean &=
+                measure_round(tallies, count, group, progress, round, runs);
     if (progress != NULL)
         fprintf(progress, "\r\033[K");
     for (size_t i = 0; i < count; i++)

@@ -6,12 +6,12 @@
 
 extern const struct bench_group bench_refcount, bench_slot, bench_safepoint,
     bench_handover, bench_memory, bench_alloc, bench_collect, bench_scan,
-    bench_chain;
+    bench_chain, bench_pause;
 
 static const struct bench_group *const groups[] = {
-    &bench_refcount, &bench_slot,   &bench_safepoint,
-    &bench_handover, &bench_memory, &bench_alloc,
-    &bench_collect,  &bench_scan,   &bench_chain,
+    &bench_refcount, &bench_slot,  &bench_safepoint, &bench_handover,
+    &bench_memory,   &bench_alloc, &bench_collect,   &bench_scan,
+    &bench_chain,    &bench_pause,
 };
 #define GROUPS (sizeof groups / sizeof groups[0])
 
@@ -85,7 +85,8 @@ bench_select(struct bench_tally *tallies, size_t count, const char *name)
     bool found = false;
     for (size_t i = 0; i < count; i++) {
         struct bench_tally *tally = &tallies[i];
-        if (strcmp(name, "all") == 0 || strcmp(name, tally->group->name) == 0) {
+        bool all = strcmp(name, "all") == 0 && !tally->group->apart;
+        if (all || strcmp(name, tally->group->name) == 0) {
             tally->selected = found = true;
         } else if (names_row(tally, name)) {
             const struct bench_tally *base = base_of(tallies, count, tally);
@@ -141,7 +142,9 @@ judge_goals(const struct bench_row *row, double figure,
     }
     if (row->goal > 0) {
         verdict->has_goal = true;
-        verdict->met = reaches(row, figure, row->goal);
+        verdict->met = reaches(row, figure, row->goal) ||
+                       (row->excess > 0 && compares &&
+                        figure - verdict->beside_median <= row->excess);
     }
     if (row->peer_goal > 0 && compares) {
         verdict->has_goal = true;
@@ -161,6 +164,9 @@ bench_judge(const struct bench_tally *tallies, size_t count,
     if (base != NULL && base->own.runs > 0) {
         beside = &base->own;
         verdict.beside = base->row->name;
+    } else if (tally->beside[0].runs > 0) {
+        beside = &tally->beside[0];
+        verdict.beside = tally->group->beside[0];
     } else if (beside != NULL) {
         verdict.beside = bench_peers[beside - tally->peers].name;
     }

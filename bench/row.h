@@ -14,11 +14,14 @@
 #include "child.h"
 #include "peer.h"
 
+struct bench_tally;
+
 struct bench_row {
     const char *name; /* without its group; "/1", "/2": so many threads */
     const char *unit;
     const char *what; /* for --list: what one run does */
-    /* one of these two */
+    /* one of these three */
+    const void *part; /* of what its group's `round` does */
     double (*run)(void);
     struct {
         double (*gyre)(unsigned threads);
@@ -31,12 +34,24 @@ struct bench_row {
     double peer_goal; /* the same, times the best peer's; 0: none */
     const char *base; /* row of this group measured beside it: `goal` is in
                        * times its figure */
+    double excess;    /* `goal` is also reached by being no worse than the
+                       * first of `beside` by more; 0: it is not */
 };
+
+/* The same work done otherwise, for comparison. */
+#define BENCH_BESIDE 2
 
 struct bench_group {
     const char *name;
     const struct bench_row *rows;
     size_t count;
+    /* Where one run gives figures of many rows: do a round, the `number`th,
+     * of all selected rows of `tallies`, which has this group's alone. False
+     * when a run failed. NULL: rows have runs of their own. */
+    bool (*round)(struct bench_tally *tallies, size_t count, unsigned number,
+                  FILE *progress);
+    const char *beside[BENCH_BESIDE]; /* with `round`: what it measures too */
+    bool apart;                       /* takes long: is no part of "all" */
 };
 
 #define BENCH_GROUP(title, table)                                             \
@@ -59,7 +74,12 @@ struct bench_tally {
     bool selected;
     struct bench_series own;
     struct bench_series peers[BENCH_PEERS];
+    struct bench_series beside[BENCH_BESIDE];
+    const char *left_out; /* why it is; else NULL */
 };
+
+/* One more run's figure. */
+void bench_series_add(struct bench_series *series, double figure);
 
 /* How a row's median compares. */
 struct bench_verdict {

@@ -28,6 +28,22 @@ print_peers_json(FILE *to, const struct bench_tally *tally)
     fputc('}', to);
 }
 
+static void
+print_beside_json(FILE *to, const struct bench_tally *tally)
+{
+    const char *separator = "";
+    fputs(",\"beside\":{", to);
+    for (size_t i = 0; i < BENCH_BESIDE; i++) {
+        if (tally->beside[i].runs == 0)
+            continue;
+        fprintf(to, "%s\"%s\":{", separator, tally->group->beside[i]);
+        print_series(to, &tally->beside[i]);
+        fputc('}', to);
+        separator = ",";
+    }
+    fputc('}', to);
+}
+
 void
 bench_print_json(FILE *to, const struct bench_tally *tallies, size_t count,
                  const struct bench_tally *tally)
@@ -41,7 +57,9 @@ bench_print_json(FILE *to, const struct bench_tally *tallies, size_t count,
     print_series(to, &tally->own);
     if (row->work.malloc != NULL)
         print_peers_json(to, tally);
-    if (verdict.beside != NULL) {
+    if (row->part != NULL)
+        print_beside_json(to, tally);
+    if (verdict.beside != NULL && row->part == NULL) {
         fprintf(to, ",\"peer\":\"%s%s%s\"",
                 row->base == NULL ? "" : tally->group->name,
                 row->base == NULL ? "" : ".", verdict.beside);
@@ -53,6 +71,8 @@ bench_print_json(FILE *to, const struct bench_tally *tallies, size_t count,
                 row->goal);
     if (row->peer_goal > 0)
         fprintf(to, ",\"ratio_goal\":%g", row->peer_goal);
+    if (row->excess > 0)
+        fprintf(to, ",\"excess\":%g", row->excess);
     if (verdict.has_goal)
         fprintf(to, ",\"met\":%s", verdict.met ? "true" : "false");
     fputc('}', to);
@@ -62,12 +82,29 @@ bench_print_json(FILE *to, const struct bench_tally *tallies, size_t count,
 
 #define NAME_WIDTH 32
 
-static void
-print_goal(FILE *to, const struct bench_row *row,
-           const struct bench_verdict *verdict)
+/* What a group measured beside a row. Returns what comes before a goal. */
+static const char *
+print_beside(FILE *to, const struct bench_tally *tally)
 {
     const char *separator = "  ";
-    if (verdict->beside != NULL) {
+    for (size_t i = 0; i < BENCH_BESIDE; i++) {
+        if (tally->beside[i].runs == 0)
+            continue;
+        fprintf(to, "%s%s %.3f (%.3f to %.3f)", separator,
+                tally->group->beside[i], tally->beside[i].median,
+                tally->beside[i].min, tally->beside[i].max);
+        separator = ", ";
+    }
+    return separator;
+}
+
+static void
+print_goal(FILE *to, const struct bench_tally *tally,
+           const struct bench_verdict *verdict)
+{
+    const struct bench_row *row = tally->row;
+    const char *separator = print_beside(to, tally);
+    if (verdict->beside != NULL && row->part == NULL) {
         fprintf(to, "  %.2f x %s", verdict->factor, verdict->beside);
         if (row->base == NULL)
             fprintf(to, " (%.2f)", verdict->beside_median);
@@ -82,6 +119,8 @@ print_goal(FILE *to, const struct bench_row *row,
         fprintf(to, "%g", row->goal);
     if (row->peer_goal > 0)
         fprintf(to, "%s%.2f x", row->goal > 0 ? " and " : "", row->peer_goal);
+    if (row->excess > 0)
+        fprintf(to, " or %s + %g", tally->group->beside[0], row->excess);
     fputs(verdict->met ? ": met" : ": missed", to);
 }
 
@@ -91,15 +130,18 @@ print_row(FILE *to, const struct bench_tally *tallies, size_t count,
 {
     const struct bench_series *own = &tally->own;
     struct bench_verdict verdict = bench_judge(tallies, count, tally);
+    int digits = tally->row->part != NULL ? 3 : 2;
     char name[BENCH_NAME];
     bench_full_name(tally, name);
     if (own->runs == 0) {
-        fprintf(to, "%-*s failed: %s\n", NAME_WIDTH, name, own->failure);
+        fprintf(to, "%-*s %s: %s\n", NAME_WIDTH, name,
+                tally->left_out != NULL ? "left out" : "failed",
+                tally->left_out != NULL ? tally->left_out : own->failure);
         return;
     }
-    fprintf(to, "%-*s %9.2f %9.2f %9.2f  %-13s", NAME_WIDTH, name, own->median,
-            own->min, own->max, tally->row->unit);
-    print_goal(to, tally->row, &verdict);
+    fprintf(to, "%-*s %9.*f %9.*f %9.*f  %-13s", NAME_WIDTH, name, digits,
+            own->median, digits, own->min, digits, own->max, tally->row->unit);
+    print_goal(to, tally, &verdict);
     if (own->failure[0] != '\0')
         fprintf(to, "  (%u runs; others failed: %s)", own->runs, own->failure);
     fputc('\n', to);
@@ -180,6 +222,9 @@ bench_print_list(FILE *to, const struct bench_tally *tallies, size_t count)
             fprintf(to, " (%s %.2f x %s)", bound, row->goal, row->base);
         else if (row->goal > 0)
             fprintf(to, " (%s %g)", bound, row->goal);
+        if (row->excess > 0)
+            fprintf(to, " (or %s + %g)", tallies[i].group->beside[0],
+                    row->excess);
         if (row->peer_goal > 0)
             fprintf(to, " (%s %.2f x the best peer)", bound, row->peer_goal);
         fputc('\n', to);

@@ -59,6 +59,8 @@ def goal(row):
         wanted.append(f"{row['goal']:g}")
     if "ratio_goal" in row:
         wanted.append(f"{row['ratio_goal']:g} times")
+    if "excess" in row:
+        wanted[-1] += f" or control + {row['excess']:g}"
     return (f"{bound} {' and '.join(wanted)}: "
             f"{'met' if row['met'] else '**missed**'}")
 
@@ -67,7 +69,8 @@ def plain_table(rows):
     lines = ["| Row | Median | Least to most | Unit | Beside it | Goal |",
              "| --- | ---: | ---: | --- | --- | --- |"]
     for row in rows:
-        beside = ""
+        beside = ", ".join(f"{name} {figure(series['median'])}" for
+                           name, series in row.get("beside", {}).items())
         if "ratio" in row:
             beside = (f"{row['ratio']:.2f} times {row['peer']} "
                       f"({figure(row['peer_median'])})")

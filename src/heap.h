@@ -50,6 +50,7 @@ struct mutator {
     struct participant part;
     struct memory_thread memory;
     struct object_thread object;
+    struct report_thread report;
     /* const: attached for raw memory alone; nobody stops it */
     bool raw;
     struct mutator *next_raw; /* const once listed */

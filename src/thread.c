@@ -31,6 +31,7 @@ become_self(struct mutator *self)
 {
     uint32_t number = self->fast.number;
     gyre_self = &self->fast;
+    self->report.depth = 0;
     gyre_self_mark = number != 0 ? (uint16_t)number : GYRE_RC_NO_THREAD;
     /* One without a number owns nothing: what it makes is anybody's. */
     self->fast.birth_rc = number != 0
@@ -143,6 +144,7 @@ answer_requests(struct mutator *self)
         gyre_handshake_answer(&self->part, phase);
     GYRE_YIELD_POINT("follow");
     gyre_collector_follow(self);
+    (void)gyre_memory_limbo_drain(&self->fast);
     gyre_merge_drain(self);
     /* all of it for a handshake: what waits in a cascade looks alive */
     gyre_cascade_run(self, asked);
@@ -182,12 +184,14 @@ gyre_safepoint_slow(struct gyre_thread *fast)
     check_own_handle(fast, "gyre_safepoint");
     GYRE_CHECK(!gyre_thread_is_detached(fast),
                "gyre_safepoint: inside a detached region");
+    gyre_account_begin(self);
     /* seq_cst; pairs: gyre_participant_request(). A request after this finds
      * the word 0 again and is seen by the next poll; the cause of one before
      * it is looked at below. */
     asked = gyre_exchange_seq_cst(&self->fast.requests, 0);
     GYRE_YIELD_POINT("safepoint");
     answer_requests(self);
+    gyre_account_end(self);
     do_put_off_work(self);
     if (!gyre_cascade_is_empty(self) || self->object.staging != NULL ||
         self->object.pending.count > 0 || self->object.callbacks != NULL ||
@@ -219,8 +223,13 @@ gyre_detach_for_wait(struct mutator *self)
 void
 gyre_return_from_wait(struct mutator *self)
 {
-    gyre_participant_return(&self->part);
+    if (GYRE_UNLIKELY(!gyre_participant_try_return(&self->part))) {
+        gyre_account_begin(self);
+        gyre_participant_wait_to_return(&self->part);
+        gyre_account_end(self);
+    }
     gyre_collector_follow(self);
+    (void)gyre_memory_limbo_drain(&self->fast);
     gyre_memory_do_asked(&self->fast);
 }
 

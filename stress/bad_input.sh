@@ -200,4 +200,18 @@ usage tune "$heap" --html "$work"
 usage tune "$heap" --rounds 1
 usage --threads 2 tune "$heap"
 
+# ---- latency ----
+usage latency "$heap"
+usage latency --live 0
+usage latency --threads 2 --live 1
+usage latency --collector some
+usage latency --stops-per-second 5
+usage latency --island 1
+usage latency --island 10 --heap "$heap"
+usage latency --island 10 --weak 11
+usage latency --weak 5
+usage latency --heap "$work/none"
+usage latency --pin 1000
+usage latency --options no.such=1
+
 exit $failed

@@ -3,6 +3,8 @@
 
 #include "support/fixture.h"
 
+#include "heap.h"
+
 #define OPTIONS                                                 \
     "gc.automatic=0,gc.concurrent=1,gc.check=1,gc.slice_us=20," \
     "gc.mutator_share=30"
@@ -668,6 +670,82 @@ test_cycle_over_its_limbo_is_given_up_and_the_next_finds_all(void **state)
     assert_int_equal(fixture_live(fx), 0);
 }
 
+/* ---- the end of limbo ---- */
+
+#define DEAD 5000
+#define DEAD_AT_ONCE 512
+
+static struct {
+    uint32_t open, dropped; /* atomic */
+} limbo_end;
+
+/* The collection goes on when something has died meanwhile. */
+static void
+wait_for_a_death(struct node *node)
+{
+    (void)node;
+    gyre_store_relaxed(&limbo_end.open, 1);
+    while (gyre_load_relaxed(&limbo_end.dropped) == 0)
+        gyre_safepoint(gyre_self);
+}
+
+static void
+collect_a_ring(struct fixture *fx, struct gyre_thread *self, void *arg)
+{
+    struct node *ring = node_new(fx);
+    (void)self, (void)arg;
+    node_link(ring, ring);
+    node_drop(ring);
+    assert_int_equal(gyre_collect(fx->heap, GYRE_GEN_OLD), GYRE_OK);
+}
+
+/* Blocks whose limbo is over, and that are not free yet. */
+static uint64_t
+still_to_free(struct fixture *fx)
+{
+    uintptr_t link = mutator_of(fx->self)->memory.released;
+    uint64_t count = 0;
+    for (; link != GYRE_LINK_END; count++)
+        link = link_load_any((void *)(link - 1));
+    return count;
+}
+
+/* Covers docs/design/memory.md .mem.limbo: no safepoint frees all of it. */
+static void
+test_what_waited_in_limbo_is_freed_a_little_at_a_safepoint(void **state)
+{
+    struct fixture *fx = *state;
+    struct node *chain = NULL;
+    struct worker worker;
+    uint64_t left;
+    limbo_end.open = limbo_end.dropped = 0;
+    for (int i = 0; i < DEAD; i++) {
+        struct node *node = plain_node_new(fx);
+        if (chain != NULL)
+            gyre_slot_move(&node->head, &node->left, &chain->head);
+        chain = node;
+    }
+    fx->on_finalize = wait_for_a_death;
+    worker_start(&worker, fx, collect_a_ring, NULL);
+    while (gyre_load_relaxed(&limbo_end.open) == 0)
+        gyre_safepoint(fx->self);
+    node_drop(chain);
+    gyre_store_relaxed(&limbo_end.dropped, 1);
+    while ((left = still_to_free(fx)) == 0)
+        gyre_safepoint(fx->self);
+    assert_int_equal(left, DEAD - DEAD_AT_ONCE);
+    while (left > 0) {
+        uint64_t before = left;
+        gyre_safepoint(fx->self);
+        left = still_to_free(fx);
+        assert_int_equal(before - left,
+                         before < DEAD_AT_ONCE ? before : DEAD_AT_ONCE);
+    }
+    worker_join(&worker);
+    assert_int_equal(fixture_live(fx), 0);
+    fx->on_finalize = NULL;
+}
+
 static void
 never_poll(struct fixture *fx, struct gyre_thread *self, void *arg)
 {
@@ -718,6 +796,7 @@ main(void)
         TEST(test_collections_of_several_threads_follow_one_another),
         cmocka_unit_test(test_heaps_thread_collects_beside_the_program),
         TEST(test_cycle_over_its_limbo_is_given_up_and_the_next_finds_all),
+        TEST(test_what_waited_in_limbo_is_freed_a_little_at_a_safepoint),
         cmocka_unit_test(test_cycle_that_a_thread_keeps_from_opening_times_out),
     };
     return cmocka_run_group_tests_name("concurrent", tests, NULL, NULL);

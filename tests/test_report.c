@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "report/json.h"
+#include "threads/threads.h"
 
 /* ---- the writer ---- */
 
@@ -182,6 +183,98 @@ test_a_collection_is_in_the_histograms(void **state)
     gyre_statistics_histogram(fx->heap, GYRE_HIST_STOP, h);
     assert_true(h->count >= 1);
     free(h);
+}
+
+struct held_up {
+    uint32_t polling, over; /* atomic */
+};
+
+static void
+poll_until_over(struct fixture *fx, struct gyre_thread *self, void *arg)
+{
+    struct held_up *held_up = arg;
+    (void)fx;
+    /* relaxed, both: seen late they cost a round */
+    gyre_store_relaxed(&held_up->polling, 1);
+    while (gyre_load_relaxed(&held_up->over) == 0)
+        gyre_safepoint(self);
+}
+
+#define VISIT_NS 3000000
+
+static int
+take_a_while(struct gyre_object *obj, void *arg)
+{
+    uint64_t until = gyre_clock_ns() + VISIT_NS;
+    (void)obj;
+    while (gyre_clock_ns() < until)
+        ++*(uint64_t *)arg;
+    return 1;
+}
+
+/* Covers docs/design/report.md .report.account */
+static void
+test_a_stop_is_on_the_account_of_who_is_stopped(void **state)
+{
+    struct fixture *fx = *state;
+    struct gyre_histogram *h = malloc(sizeof *h);
+    struct held_up held_up = {0, 0};
+    struct node *node = node_new(fx);
+    struct worker worker;
+    uint64_t looks = 0;
+    assert_non_null(h);
+    worker_start(&worker, fx, poll_until_over, &held_up);
+    while (gyre_load_relaxed(&held_up.polling) == 0)
+        gyre_safepoint(fx->self);
+    assert_int_equal(gyre_heap_walk(fx->heap, take_a_while, &looks), GYRE_OK);
+    gyre_store_relaxed(&held_up.over, 1);
+    worker_join(&worker);
+    assert_true(looks > 0);
+    gyre_statistics_histogram(fx->heap, GYRE_HIST_VISIT, h);
+    assert_int_equal(h->count, 1);
+    assert_true(h->max >= VISIT_NS);
+    gyre_statistics_histogram(fx->heap, GYRE_HIST_MUTATOR, h);
+    assert_true(h->count >= 1);
+    assert_true(h->max >= VISIT_NS);
+    /* it was no collection */
+    gyre_statistics_histogram(fx->heap, GYRE_HIST_STOP, h);
+    assert_int_equal(h->count, 0);
+    node_drop(node);
+    free(h);
+}
+
+static uint64_t accounts_in_finalizer;
+
+static void
+count_accounts(struct gyre_object *obj)
+{
+    struct gyre_histogram *h = malloc(sizeof *h);
+    (void)obj;
+    assert_non_null(h);
+    gyre_statistics_histogram(gyre_self->heap, GYRE_HIST_MUTATOR, h);
+    accounts_in_finalizer = h->count;
+    free(h);
+}
+
+/* Covers docs/design/report.md .report.account */
+static void
+test_a_finalizer_is_not_on_the_collectors_account(void **state)
+{
+    static struct gyre_type type = {.name = "counting",
+                                    .size = sizeof(struct gyre_object),
+                                    .flags = GYRE_TYPE_LEAF,
+                                    .finalize = count_accounts};
+    struct fixture *fx = *state;
+    struct gyre_object *obj;
+    assert_int_equal(gyre_type_ready(&type), GYRE_OK);
+    obj = gyre_new(&type);
+    assert_non_null(obj);
+    accounts_in_finalizer = 0;
+    gyre_decref(obj);
+    assert_int_equal(accounts_in_finalizer, 0);
+    gyre_safepoint(fx->self);
+    /* the safepoint's, which has ended */
+    assert_true(accounts_in_finalizer >= 1);
 }
 
 /* ---- events ---- */
@@ -381,6 +474,8 @@ main(void)
         TEST(test_statistics_count_what_happened),
         TEST(test_statistics_json_is_well_formed),
         TEST(test_a_collection_is_in_the_histograms),
+        TEST(test_a_stop_is_on_the_account_of_who_is_stopped),
+        TEST(test_a_finalizer_is_not_on_the_collectors_account),
         TEST(test_a_listener_hears_the_edges_in_order),
         TEST(test_reports_may_be_read_while_threads_work),
         cmocka_unit_test(test_every_status_has_a_text_of_its_own),

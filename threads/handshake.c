@@ -80,6 +80,18 @@ name_late(struct world *world, const struct participant *part,
     pthread_mutex_unlock(&world->lock);
 }
 
+/* Until it has answered, or can be answered for, or it is time to sleep. */
+static void
+spin_for_answer(const struct participant *part, uint32_t phase)
+{
+    uint64_t until = gyre_clock_ns() + WORLD_SPIN_NS;
+    /* relaxed, both: looked at again */
+    while (gyre_load_relaxed(&part->ack) != phase &&
+           gyre_load_relaxed(&part->state) == PART_RUNNING &&
+           gyre_clock_ns() < until)
+        spin_pause();
+}
+
 /* Wait for one participant's answer. False: not before `until`. */
 static bool
 await_answer(struct world *world, struct participant *part, uint32_t phase,
@@ -112,6 +124,7 @@ gyre_handshake_soft(struct world *world, struct participant *self,
     enum gyre_status status = GYRE_OK;
     struct participant *part;
     struct participant *first;
+    bool may_spin;
     uint32_t phase = gyre_load_relaxed(&world->phase) + 1;
     /* Under the lock: one that enters is listed before this, and answers, or
      * starts in this phase, and sees all that was written before it. */
@@ -128,11 +141,15 @@ gyre_handshake_soft(struct world *world, struct participant *self,
     for (part = first; part != NULL; part = part->next)
         if (part != self)
             gyre_participant_request(part, REQUEST_PHASE);
-    for (part = first; part != NULL && status == GYRE_OK; part = part->next)
+    may_spin = gyre_world_may_spin(world, self);
+    for (part = first; part != NULL && status == GYRE_OK; part = part->next) {
+        if (may_spin && part != self)
+            spin_for_answer(part, phase);
         if (!await_answer(world, part, phase, &until)) {
             name_late(world, part, timeout_ms);
             status = GYRE_ERR_TIMEOUT;
         }
+    }
     /* seq_cst; pairs: tell_watchers(). Seen late it costs a wake-up. */
     gyre_fetch_sub_seq_cst(&world->attention, 1);
     return status;

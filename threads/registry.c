@@ -1,7 +1,9 @@
 /* Participants of a world: how a thread enters and leaves, and how its
  * number, with the objects that carry it, passes to the next.
  * Design: docs/design/threads.md .thread .rc.orphan */
+#define _GNU_SOURCE /* CPU_COUNT */
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <time.h>
 
@@ -29,6 +31,17 @@ init_conditions(struct world *world)
     return GYRE_OK;
 }
 
+/* Those that the calling thread may run on, and so those it starts, as a rule.
+ * Too many of them for a mask count as many. */
+static uint32_t
+count_processors(void)
+{
+    cpu_set_t mask;
+    if (sched_getaffinity(0, sizeof mask, &mask) != 0)
+        return UINT32_MAX;
+    return (uint32_t)CPU_COUNT(&mask);
+}
+
 enum gyre_status
 gyre_world_init(struct world *world, uint32_t numbers,
                 void (*answer_for)(struct participant *, void *),
@@ -37,6 +50,7 @@ gyre_world_init(struct world *world, uint32_t numbers,
     memset(world, 0, sizeof *world);
     pthread_mutex_init(&world->lock, NULL);
     world->numbers_limit = numbers;
+    world->processors = count_processors();
     world->answer_for = answer_for;
     world->look_again = look_again;
     world->arg = arg;
@@ -251,10 +265,12 @@ gyre_participant_detach(struct participant *part)
 }
 
 /* Slow half of a return: the world is stopped or a proxy is at work. */
-static void
-wait_to_return(struct participant *part)
+void
+gyre_participant_wait_to_return(struct participant *part)
 {
     struct world *world = part->world;
+    /* it may take long: hold up no grace period meanwhile */
+    rcu_member_offline(&part->rcu);
     pthread_mutex_lock(&world->lock);
     /* seq_cst; pairs: gyre_participant_release(). Raised before we look at
      * the state: a proxy that releases after our look sees it. */
@@ -273,10 +289,11 @@ wait_to_return(struct participant *part)
     /* relaxed: read under the lock, or after a release that needs none */
     gyre_store_relaxed(&part->returning, 0);
     pthread_mutex_unlock(&world->lock);
+    rcu_member_online(&part->rcu);
 }
 
-void
-gyre_participant_return(struct participant *part)
+bool
+gyre_participant_try_return(struct participant *part)
 {
     uint32_t state = PART_DETACHED;
     GYRE_YIELD_POINT("return");
@@ -284,12 +301,74 @@ gyre_participant_return(struct participant *part)
     /* seq_cst; pairs: gyre_participant_release(), gyre_world_stop(). What a
      * proxy or a stopper did meanwhile is visible; one that comes later sees
      * RUNNING and waits. */
-    if (GYRE_UNLIKELY(!gyre_cas_seq_cst(&part->state, &state, PART_RUNNING))) {
-        /* it may take long: hold up no grace period meanwhile */
-        rcu_member_offline(&part->rcu);
-        wait_to_return(part);
-        rcu_member_online(&part->rcu);
+    return gyre_cas_seq_cst(&part->state, &state, PART_RUNNING);
+}
+
+void
+gyre_participant_return(struct participant *part)
+{
+    if (!gyre_participant_try_return(part))
+        gyre_participant_wait_to_return(part);
+}
+
+/* The resume has moved us on. */
+static bool
+is_let_go(const struct participant *part)
+{
+    /* acquire; pairs: let_go(). What the stopper did is visible. */
+    return gyre_load_acquire(&part->state) != PART_PARKED;
+}
+
+/* Look around for the stop's end. It takes less than a sleep and its end do,
+ * where the stop is a slice. */
+static bool
+spin_for_resume(const struct participant *part)
+{
+    /* relaxed: a length of time */
+    uint32_t spin_ns = gyre_load_relaxed(&part->world->spin_ns);
+    uint64_t until = spin_ns > 0 ? gyre_clock_ns() + spin_ns : 0;
+    while (!is_let_go(part)) {
+        if (spin_ns == 0 || gyre_clock_ns() >= until)
+            return false;
+        for (unsigned i = 0; i < 16; i++)
+            spin_pause();
     }
+    return true;
+}
+
+static void
+note_lateness(struct participant *part)
+{
+    struct world *world = part->world;
+    uint64_t took;
+    if (part->asked_ns == 0)
+        return;
+    took = gyre_clock_ns() - part->asked_ns;
+    if (took > world->slowest_ns) {
+        world->slowest_ns = took;
+        memcpy(world->slowest_name, part->name, sizeof world->slowest_name);
+    }
+}
+
+/* PARKED, and who waits for it told. False: no stop is wanted any more. */
+static bool
+become_parked(struct participant *part)
+{
+    struct world *world = part->world;
+    bool wanted;
+    pthread_mutex_lock(&world->lock);
+    wanted = world_wants_stop(world);
+    if (wanted) {
+        note_lateness(part);
+        /* release; pairs: hold(), has_arrived(). All this thread did is
+         * visible to the stopper. */
+        gyre_store_release(&part->state, PART_PARKED);
+    }
+    pthread_mutex_unlock(&world->lock);
+    /* Without the lock, which the stopper wants as soon as it wakes. */
+    if (wanted)
+        pthread_cond_broadcast(&world->changed);
+    return wanted;
 }
 
 void
@@ -299,25 +378,12 @@ gyre_participant_park(struct participant *part)
     if (!world_wants_stop(world))
         return;
     rcu_member_offline(&part->rcu);
-    pthread_mutex_lock(&world->lock);
-    if (world_wants_stop(world)) {
-        if (part->asked_ns != 0) {
-            uint64_t took = gyre_clock_ns() - part->asked_ns;
-            if (took > world->slowest_ns) {
-                world->slowest_ns = took;
-                memcpy(world->slowest_name, part->name,
-                       sizeof world->slowest_name);
-            }
-        }
-        /* release; pairs: gyre_world_stop(). All this thread did is visible
-         * to the stopper. */
-        gyre_store_release(&part->state, PART_PARKED);
-        pthread_cond_broadcast(&world->changed);
-        /* acquire; pairs: gyre_world_resume(). And back. */
-        while (gyre_load_acquire(&part->state) == PART_PARKED)
+    if (become_parked(part) && !spin_for_resume(part)) {
+        pthread_mutex_lock(&world->lock);
+        while (!is_let_go(part))
             pthread_cond_wait(&world->resumed, &world->lock);
+        pthread_mutex_unlock(&world->lock);
     }
-    pthread_mutex_unlock(&world->lock);
     rcu_member_online(&part->rcu);
 }
 
@@ -350,7 +416,8 @@ gyre_participant_release(struct participant *part)
      * work is visible to the owner; and the proxy's next look at the queue
      * comes after this. */
     gyre_exchange_seq_cst(&part->state, gyre_load_relaxed(&part->claimed_from));
-    /* seq_cst; pairs: wait_to_return() */
+    /* seq_cst; pairs:
+     * gyre_participant_wait_to_return() */
     if (gyre_load_seq_cst(&part->returning) != 0) {
         pthread_mutex_lock(&world->lock);
         pthread_cond_broadcast(&world->resumed);

@@ -82,6 +82,9 @@ struct world {
     uint32_t stop_wanted;             /* 1 from request to resume */
     uint32_t phase;                   /* of the latest soft handshake */
     uint32_t attention;               /* > 0: somebody waits on `changed` */
+    uint32_t spin_ns; /* in a stop: for how long the parked look around for its
+                       * end before they sleep; written under lock */
+    uint32_t processors; /* const: that this process may use */
     /* under lock */
     struct participant *free_numbers;
     struct participant *free_unnumbered;
@@ -90,7 +93,8 @@ struct world {
     uint64_t leaving;  /* GONE, but their threads look at the world still */
     uint64_t attached_internal, attached_ever, stop_timeouts, slowest_ns;
     char slowest_name[32];
-    uint64_t stop_began_ns, stopped_ns; /* request; all stopped */
+    /* of the latest stop: request, all stopped, let go; its stopper's */
+    uint64_t stop_began_ns, stopped_ns, resumed_ns;
     /* const after init: do a detached or gone participant's part of a soft
      * handshake, under its claim; and look at its queue again once the claim
      * is released, for those who pushed meanwhile and found it claimed */
@@ -100,6 +104,17 @@ struct world {
 };
 
 uint64_t gyre_clock_ns(void); /* CLOCK_MONOTONIC */
+
+/* Between two looks of one that waits without sleeping. */
+static inline void
+spin_pause(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
 
 enum gyre_status gyre_world_init(
     struct world *world, uint32_t numbers,
@@ -124,6 +139,10 @@ void gyre_world_left(struct world *world);
 
 void gyre_participant_detach(struct participant *part);
 void gyre_participant_return(struct participant *part);
+/* The same in two halves: false when it would have to wait, which the other
+ * must do then. */
+bool gyre_participant_try_return(struct participant *part);
+void gyre_participant_wait_to_return(struct participant *part);
 /* Wait while a stop is wanted. RUNNING, at a safepoint. */
 void gyre_participant_park(struct participant *part);
 /* Take a detached or gone participant over; false when it is neither. */
@@ -154,6 +173,12 @@ gyre_handshake_asked(const struct participant *part, uint32_t phase)
 enum gyre_status gyre_world_stop(struct world *world, struct participant *self,
                                  uint64_t timeout_ms);
 void gyre_world_resume(struct world *world);
+/* Threads that poll answer within less than this, as a rule; looking around
+ * for so long is cheaper than a sleep and its end. */
+#define WORLD_SPIN_NS 20000u
+/* Whether it takes no processor from one that is waited for: `self`, who may be
+ * NULL, and all that are not detached have one each. Any thread. */
+bool gyre_world_may_spin(struct world *world, const struct participant *self);
 
 static inline bool
 world_wants_stop(const struct world *world)

@@ -10,7 +10,7 @@
 static bool
 hold(struct participant *part)
 {
-    /* seq_cst; pairs: gyre_participant_park(), tell_watchers(). All a parked
+    /* seq_cst; pairs: become_parked(), tell_watchers(). All a parked
      * thread did is visible to us; and one that detaches after this look
      * finds that we wait. */
     uint32_t state = gyre_load_seq_cst(&part->state);
@@ -37,6 +37,47 @@ hold_all(struct world *world, struct participant *self)
     return all;
 }
 
+/* A slice is over by then, as a rule. */
+#define PARK_SPIN_NS 150000u
+
+bool
+gyre_world_may_spin(struct world *world, const struct participant *self)
+{
+    uint32_t running = self != NULL;
+    /* acquire; pairs: list_participant() */
+    const struct participant *part = gyre_load_acquire(&world->participants);
+    for (; part != NULL; part = part->next) {
+        /* relaxed: a count of those who may want a processor */
+        uint32_t state = gyre_load_relaxed(&part->state);
+        running += part != self && state != PART_DETACHED &&
+                   state != PART_HELD && state != PART_GONE;
+    }
+    return running <= world->processors;
+}
+
+static bool
+has_arrived(const struct participant *part)
+{
+    /* acquire; pairs: become_parked(). Looked at again under the lock. */
+    uint32_t state = gyre_load_acquire(&part->state);
+    return state != PART_RUNNING && state != PART_CLAIMED;
+}
+
+/* Until all are out of the way, or it is time to sleep. Without the lock. */
+static void
+spin_for_all(const struct world *world, const struct participant *self)
+{
+    uint64_t until = gyre_clock_ns() + WORLD_SPIN_NS;
+    /* acquire; pairs: list_participant() */
+    const struct participant *part = gyre_load_acquire(&world->participants);
+    while (part != NULL && gyre_clock_ns() < until) {
+        if (part == self || has_arrived(part))
+            part = part->next;
+        else
+            spin_pause();
+    }
+}
+
 /* Everyone may run again. Under world->lock. */
 static void
 let_go(struct world *world, struct participant *self)
@@ -50,9 +91,9 @@ let_go(struct world *world, struct participant *self)
         part->asked_ns = 0;
         if (part == self)
             continue;
-        /* seq_cst; pairs: gyre_participant_park(), wait_to_return(). What
-         * the stopper did is visible to the thread. One that waits is made
-         * RUNNING here, so that the next stop waits for it. */
+        /* seq_cst; pairs: is_let_go(), gyre_participant_wait_to_return().
+         * What the stopper did is visible to the thread. One that waits is
+         * made RUNNING here: the next stop waits for it. */
         if (state == PART_PARKED)
             gyre_store_seq_cst(&part->state, PART_RUNNING);
         else if (state == PART_HELD)
@@ -61,7 +102,7 @@ let_go(struct world *world, struct participant *self)
                                    ? PART_RUNNING
                                    : PART_DETACHED);
     }
-    pthread_cond_broadcast(&world->resumed);
+    world->resumed_ns = gyre_clock_ns();
 }
 
 /* What was pushed to a thread while it was held was left to us. */
@@ -98,7 +139,7 @@ gyre_world_stop(struct world *world, struct participant *self,
 {
     struct participant *part;
     struct timespec until;
-    bool stopped;
+    bool stopped, may_spin;
     int error = 0;
     /* A thread that waits for a grace period must not wait for us who wait
      * for it. */
@@ -121,7 +162,16 @@ gyre_world_stop(struct world *world, struct participant *self,
         if (part != self)
             gyre_participant_request(part, REQUEST_STOP);
     }
+    /* relaxed: for those who park after they saw the wish; a stale one is a
+     * little waste */
+    may_spin = gyre_world_may_spin(world, self);
+    gyre_store_relaxed(&world->spin_ns, may_spin ? PARK_SPIN_NS : 0);
     GYRE_YIELD_POINT("stop");
+    if (may_spin && !hold_all(world, self)) {
+        pthread_mutex_unlock(&world->lock);
+        spin_for_all(world, self);
+        pthread_mutex_lock(&world->lock);
+    }
     while (!(stopped = hold_all(world, self)) && error != ETIMEDOUT)
         error = pthread_cond_timedwait(&world->changed, &world->lock, &until);
     world->stopped_ns = gyre_clock_ns();
@@ -134,8 +184,10 @@ gyre_world_stop(struct world *world, struct participant *self,
     pthread_mutex_unlock(&world->lock);
     if (self != NULL)
         rcu_member_online(&self->rcu);
-    if (!stopped)
+    if (!stopped) {
+        pthread_cond_broadcast(&world->resumed);
         look_at_all(world);
+    }
     return stopped ? GYRE_OK : GYRE_ERR_TIMEOUT;
 }
 
@@ -145,6 +197,8 @@ gyre_world_resume(struct world *world)
     pthread_mutex_lock(&world->lock);
     let_go(world, NULL);
     pthread_mutex_unlock(&world->lock);
+    /* Without the lock, which those who wake want. */
+    pthread_cond_broadcast(&world->resumed);
     look_at_all(world);
 }
 

@@ -12,6 +12,10 @@ enum gyre_event {
     GYRE_EVENT_STOP_BEGIN,    /* the world has stopped; value: ns it took */
     GYRE_EVENT_STOP_END,      /* the world runs; value: ns it was stopped */
     GYRE_EVENT_FINALIZE,      /* value: finalizers about to run */
+    GYRE_EVENT_COMMIT,        /* gc.concurrent: a component of the garbage is
+                               * about to be given up, or if touched to be
+                               * proved again; value: its weakly referenced
+                               * members, if any */
     GYRE_EVENT_RECLAIM,       /* value: objects about to be freed */
     GYRE_EVENT_COLLECT_END    /* value: objects freed */
 };

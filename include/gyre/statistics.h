@@ -115,9 +115,13 @@ GYRE_API void gyre_statistics_get(struct gyre_heap *heap,
                                   struct gyre_statistics *out);
 
 enum gyre_histogram_id {
-    GYRE_HIST_STOP,      /* ns, world stopped, request to resume */
-    GYRE_HIST_SAFEPOINT, /* ns, request to the last thread's arrival */
+    GYRE_HIST_STOP,      /* ns, world stopped by a collection, request to
+                          * resume */
+    GYRE_HIST_SAFEPOINT, /* ns, of these, request to the last one's arrival */
     GYRE_HIST_CYCLE,     /* ns, a whole collection */
+    GYRE_HIST_MUTATOR,   /* ns, what a thread did or waited for at one time on
+                          * the collector's account */
+    GYRE_HIST_VISIT,     /* ns, as STOP, for walks, checks and freezing */
     GYRE_HIST_COUNT
 };
 /* Copy a histogram out. Any thread. */

@@ -103,8 +103,8 @@ age_page(const struct cycle *cycle, struct page *page)
     page_stamps_keep(page, ~cycle->stamps | seen);
 }
 
-/* Threads that are away follow when they come back; what waits with them is
- * freed now. */
+/* What waits with threads that are away is freed now, a little at a time: they
+ * may come back. */
 static void
 follow_for_absent(struct cycle *cycle)
 {
@@ -112,13 +112,18 @@ follow_for_absent(struct cycle *cycle)
     struct participant *part =
         gyre_load_acquire(&cycle->heap->world.participants);
     for (; part != NULL; part = part->next) {
-        if (part == &cycle->self->part || !gyre_participant_claim(part))
-            continue;
-        /* relaxed: ours by the claim */
-        if (gyre_load_relaxed(&part->claimed_from) == PART_DETACHED)
-            gyre_collector_follow(mutator_of_part(part));
-        gyre_participant_release(part);
-        gyre_merge_look_again(mutator_of_part(part), cycle->self);
+        struct mutator *other = mutator_of_part(part);
+        bool more = part != &cycle->self->part;
+        while (more && gyre_participant_claim(part)) {
+            more = false;
+            /* relaxed: ours by the claim */
+            if (gyre_load_relaxed(&part->claimed_from) == PART_DETACHED) {
+                gyre_collector_follow(other);
+                more = gyre_memory_limbo_drain(&other->fast);
+            }
+            gyre_participant_release(part);
+            gyre_merge_look_again(other, cycle->self);
+        }
     }
 }
 

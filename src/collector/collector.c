@@ -163,6 +163,7 @@ note_blocks(struct mutator *self, bool *busy)
             gyre_merge_drain_all(self);
             gyre_merge_find_lost(self);
         }
+        gyre_memory_limbo_finish(heap);
         gyre_memory_note_all(heap);
         *busy = gyre_object_is_busy(self);
         gyre_world_resume(&heap->world);

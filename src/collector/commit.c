@@ -200,11 +200,30 @@ give_up_weak(struct cycle *cycle)
     GYRE_YIELD_POINT("commit");
     for (size_t i = 0; i < cycle->marks.count; i++)
         become_dying(cycle->marks.items[i]);
+    return true;
+}
+
+/* So that the locks are not held for a miss of the cache each. */
+static void
+fetch_weak(const struct cycle *cycle)
+{
     for (size_t i = 0; i < cycle->marks.count; i++) {
         const struct suspect *suspect = cycle->marks.items[i];
-        gyre_weak_clear_locked(cycle->self, suspect->obj, true);
+        __builtin_prefetch(suspect->obj, 1);
     }
-    return true;
+}
+
+/* They answer nobody any more. */
+static void
+clear_weak(struct cycle *cycle)
+{
+    for (size_t i = 0; i < cycle->marks.count; i++) {
+        const struct suspect *suspect = cycle->marks.items[i];
+        if (cycle->closed != 0) /* its lock is held already */
+            gyre_weak_clear_locked(cycle->self, suspect->obj, true);
+        else
+            gyre_weak_clear(cycle->self, suspect->obj, true);
+    }
 }
 
 /* All of a component, or nothing. */
@@ -218,11 +237,15 @@ commit_component(struct cycle *cycle, uint32_t root)
         return false;
     GYRE_YIELD_POINT("weak lock");
     shards &= ~cycle->closed; /* those are held already */
+    if (shards != 0)
+        gyre_event_fire(cycle->heap, GYRE_EVENT_COMMIT, cycle->marks.count);
+    fetch_weak(cycle);
     lock_shards(cycle->heap, shards);
     given_up = give_up_weak(cycle);
     unlock_shards(cycle->heap, shards);
     if (!given_up)
         return false;
+    clear_weak(cycle);
     for (uint32_t i = root; i != END; i = next) {
         next = suspects[i].next;
         if (next != END)

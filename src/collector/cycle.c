@@ -47,14 +47,12 @@ gyre_cycle_stop(struct cycle *cycle)
     struct gyre_heap *heap = cycle->heap;
     struct world *world = &heap->world;
     enum gyre_status status;
-    cycle->stop_began_ns = gyre_clock_ns();
     status = gyre_world_stop(world, &cycle->self->part,
                              heap_option(heap, GYRE_OPT_THREAD_STOP_TIMEOUT));
     if (status == GYRE_OK) {
-        uint64_t took = world->stopped_ns - world->stop_began_ns;
         cycle->stopped = true;
-        gyre_report_histogram_add(heap, GYRE_HIST_SAFEPOINT, took);
-        gyre_event_fire(heap, GYRE_EVENT_STOP_BEGIN, took);
+        gyre_event_fire(heap, GYRE_EVENT_STOP_BEGIN,
+                        world->stopped_ns - world->stop_began_ns);
     }
     return status;
 }
@@ -63,11 +61,16 @@ void
 gyre_cycle_resume(struct cycle *cycle)
 {
     struct gyre_heap *heap = cycle->heap;
-    uint64_t took = gyre_clock_ns() - cycle->stop_began_ns;
-    gyre_event_fire(heap, GYRE_EVENT_STOP_END, took);
+    struct world *world = &heap->world;
+    gyre_event_fire(heap, GYRE_EVENT_STOP_END,
+                    gyre_clock_ns() - world->stop_began_ns);
     cycle->stopped = false;
-    gyre_world_resume(&heap->world);
-    gyre_report_histogram_add(heap, GYRE_HIST_STOP, took);
+    gyre_world_resume(world);
+    /* after it: a histogram's memory may be new */
+    gyre_report_histogram_add(heap, GYRE_HIST_SAFEPOINT,
+                              world->stopped_ns - world->stop_began_ns);
+    gyre_report_histogram_add(heap, GYRE_HIST_STOP,
+                              world->resumed_ns - world->stop_began_ns);
 }
 
 /* Stop with nothing dead in any queue: what the dead refer to would look

@@ -92,7 +92,6 @@ struct cycle {
     uint32_t flags;    /* rc_shared of what is not held, together */
     uint64_t candidates, survivors, members;
     int64_t net_at_open; /* the collector's `net` when they were chosen */
-    uint64_t stop_began_ns;
     bool stopped; /* the world is */
 
     /* with gc.concurrent */

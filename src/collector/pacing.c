@@ -101,8 +101,11 @@ gyre_collector_note_births(struct mutator *self)
     gyre_collector_note_retiring(heap);
     if (!gyre_pacing_is_automatic(heap))
         return;
-    if (threshold != 0 && births > threshold)
+    if (threshold != 0 && births > threshold) {
+        gyre_account_begin(self);
         gyre_collector_ask(heap, gyre_generation_due(heap));
+        gyre_account_end(self);
+    }
     if (gyre_load_relaxed(&heap->collector.urgent) || /* relaxed: a hint */
         is_outrun(heap, births, threshold))
         wait_soon(self);

@@ -135,8 +135,11 @@ gyre_collector_poll(struct mutator *self)
     pthread_mutex_lock(&self->fast.heap->collector.thread_lock);
     threaded = self->fast.heap->collector.started;
     pthread_mutex_unlock(&self->fast.heap->collector.thread_lock);
-    if (!threaded)
-        run_asked(self);
+    if (threaded)
+        return;
+    gyre_account_begin(self);
+    run_asked(self);
+    gyre_account_end(self);
 }
 
 /* ---- the heap's thread ---- */
@@ -266,6 +269,7 @@ gyre_collector_wait(struct mutator *self, uint64_t most_ns)
 {
     struct collector *collector = &self->fast.heap->collector;
     struct timespec until = after_ns(most_ns);
+    gyre_account_begin(self);
     stand_aside(self);
     pthread_mutex_lock(&collector->thread_lock);
     while (collector->started && !collector->stopping &&
@@ -275,6 +279,7 @@ gyre_collector_wait(struct mutator *self, uint64_t most_ns)
         ;
     pthread_mutex_unlock(&collector->thread_lock);
     gyre_return_from_wait(self);
+    gyre_account_end(self);
 }
 
 /* May the thread wait here for a collection, and is one worth the time? */
@@ -308,6 +313,7 @@ gyre_collector_emergency(struct gyre_thread *fast)
     bool over;
     if (!emergency_may_help(self))
         return false;
+    gyre_account_begin(self);
     stand_aside(self);
     pthread_mutex_lock(&collector->thread_lock);
     ticket = ++collector->emergencies_wanted;
@@ -319,6 +325,7 @@ gyre_collector_emergency(struct gyre_thread *fast)
                                   &until) != ETIMEDOUT);
     pthread_mutex_unlock(&collector->thread_lock);
     gyre_return_from_wait(self);
+    gyre_account_end(self);
     return over;
 }
 

@@ -23,6 +23,9 @@ static void
 resume_after_visit(struct gyre_heap *heap)
 {
     gyre_world_resume(&heap->world);
+    gyre_report_histogram_add(heap, GYRE_HIST_VISIT,
+                              heap->world.resumed_ns -
+                                  heap->world.stop_began_ns);
     gyre_collector_unlock(mutator_of(gyre_self));
     gyre_safepoint(gyre_self);
 }
@@ -35,7 +38,7 @@ struct walk {
     bool ended;
 };
 
-static void
+static bool
 walk_page(struct page *page, void *arg)
 {
     struct walk *walk = arg;
@@ -49,6 +52,7 @@ walk_page(struct page *page, void *arg)
             continue;
         walk->ended = walk->visit(obj, walk->arg) != 0;
     }
+    return !walk->ended;
 }
 
 enum gyre_status
@@ -58,9 +62,9 @@ gyre_heap_walk(struct gyre_heap *heap, gyre_walk_fn visit, void *arg)
     enum gyre_status status = stop_for_visit(heap);
     if (status != GYRE_OK)
         return status;
-    gyre_memory_each_page(heap,
-                          (1u << GYRE_PAGE_CONTAINER) | (1u << GYRE_PAGE_LEAF),
-                          walk_page, &walk);
+    gyre_memory_each_page_while(
+        heap, (1u << GYRE_PAGE_CONTAINER) | (1u << GYRE_PAGE_LEAF), walk_page,
+        &walk);
     resume_after_visit(heap);
     return GYRE_OK;
 }

@@ -49,6 +49,7 @@ gyre_memory_thread_init(struct gyre_thread *self)
     if (thread_is_raw(self))
         pthread_mutex_unlock(&self->heap->memory.page_lock);
     thread->limbo = GYRE_LINK_END;
+    thread->released = GYRE_LINK_END;
     self->link_secret = self->heap->memory.link_secret;
     for (index = 0; index < GYRE_ALLOC_INDEXES; index++) {
         self->current[index] = (struct gyre_page *)&gyre_page_none;

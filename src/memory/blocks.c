@@ -108,24 +108,12 @@ walk_page(struct page *page, void *arg)
     }
 }
 
-/* What waits in limbo or was retired is free, but its threads have not come
- * to that yet. No collection is open. */
-static void
-free_what_waits(struct gyre_heap *heap)
-{
-    /* acquire; pairs: gyre_world_enter(). Those listed are made. */
-    struct participant *part = gyre_load_acquire(&heap->world.participants);
-    for (; part != NULL; part = part->next) {
-        memory_pending_flush(&mutator_of_part(part)->fast);
-        if (mutator_of_part(part)->memory.limbo_stamps != 0)
-            gyre_memory_limbo(&mutator_of_part(part)->fast, 0);
-    }
-}
-
 void
 gyre_memory_each_block(struct gyre_heap *heap, gyre_block_fn visit, void *arg)
 {
     struct block_walk walk = {heap, visit, arg, false};
-    free_what_waits(heap);
+    /* What waits in limbo or was retired is free, but its threads have not
+     * come to that yet. */
+    gyre_memory_limbo_finish(heap);
     gyre_memory_each_page(heap, (1u << GYRE_PAGE_KINDS) - 1, walk_page, &walk);
 }

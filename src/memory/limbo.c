@@ -144,6 +144,8 @@ gyre_memory_free(struct gyre_thread *self, void *block)
         }
         /* It is no object to any reader any more; the body stays. */
         gyre_link_store(self, block, thread->limbo);
+        if (thread->limbo == GYRE_LINK_END)
+            thread->limbo_last = block;
         thread->limbo = (uintptr_t)block + 1;
         thread->limbo_blocks++;
         gyre_limbo_note(self, page_of(block)->fast.block_size);
@@ -152,25 +154,95 @@ gyre_memory_free(struct gyre_thread *self, void *block)
     block_free(self, block);
 }
 
-static void
-free_list(struct gyre_thread *self, uintptr_t link)
+/* At most `most` of a list; what is left of it. */
+static uintptr_t
+free_some(struct gyre_thread *self, uintptr_t link, uint32_t *most)
 {
-    while (link != GYRE_LINK_END) {
+    for (; link != GYRE_LINK_END && *most > 0; --*most) {
         void *block = (void *)(link - 1);
         link = link_load_any(block);
         block_free(self, block);
     }
+    return link;
+}
+
+static void
+free_list(struct gyre_thread *self, uintptr_t link)
+{
+    uint32_t most;
+    do {
+        most = UINT32_MAX;
+        link = free_some(self, link, &most);
+    } while (link != GYRE_LINK_END);
+}
+
+/* ---- what a cycle that is over leaves to be freed ---- */
+
+/* Blocks of one safepoint: 20 to 50 microseconds. */
+#define RELEASE_BLOCKS 512u
+
+/* All that waits is to be freed. */
+static void
+release(struct gyre_thread *self)
+{
+    struct memory_thread *thread = &mutator_of(self)->memory;
+    struct limbo_chunk **end = &thread->released_raw;
+    if (thread->limbo != GYRE_LINK_END) {
+        gyre_link_store(self, thread->limbo_last, thread->released);
+        thread->released = thread->limbo;
+        thread->limbo = GYRE_LINK_END;
+    }
+    /* few, if any are left */
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = thread->retired;
+    thread->retired = NULL;
+    thread->limbo_blocks = 0;
+}
+
+static bool
+has_released(const struct memory_thread *thread)
+{
+    return thread->released != GYRE_LINK_END || thread->released_raw != NULL;
+}
+
+bool
+gyre_memory_limbo_drain(struct gyre_thread *self)
+{
+    struct memory_thread *thread = &mutator_of(self)->memory;
+    uint32_t most = RELEASE_BLOCKS;
+    if (GYRE_LIKELY(!has_released(thread)))
+        return false;
+    gyre_account_begin(mutator_of(self));
+    thread->released = free_some(self, thread->released, &most);
+    while (most > 0 && thread->released_raw != NULL) {
+        struct limbo_chunk *chunk = thread->released_raw;
+        thread->released_raw = chunk->next;
+        chunk->next = NULL;
+        most -= chunk->count < most ? (uint32_t)chunk->count : most;
+        gyre_retired_free_list(self, chunk);
+    }
+    memory_pending_flush(self);
+    gyre_account_end(mutator_of(self));
+    if (!has_released(thread))
+        return false;
+    gyre_participant_request(&mutator_of(self)->part, REQUEST_PENDING);
+    return true;
 }
 
 static void
 limbo_flush(struct gyre_thread *self)
 {
     struct memory_thread *thread = &mutator_of(self)->memory;
-    uintptr_t link = thread->limbo;
-    thread->limbo = GYRE_LINK_END;
+    struct limbo_chunk *raw;
+    uintptr_t link;
+    release(self);
+    link = thread->released;
+    raw = thread->released_raw;
+    thread->released = GYRE_LINK_END;
+    thread->released_raw = NULL;
     free_list(self, link);
-    gyre_retired_free(self);
-    thread->limbo_blocks = 0;
+    gyre_retired_free_list(self, raw);
 }
 
 void
@@ -193,8 +265,30 @@ gyre_memory_limbo_follow(struct gyre_thread *self)
     uint32_t stamps = gyre_load_acquire(&self->heap->memory.limbo_stamps);
     struct memory_thread *thread = &mutator_of(self)->memory;
     memory_pending_flush(self);
-    if (stamps != thread->limbo_stamps)
+    if (stamps == thread->limbo_stamps)
+        return;
+    if (stamps != 0) {
         gyre_memory_limbo(self, stamps);
+        return;
+    }
+    thread->limbo_stamps = 0;
+    thread->limbo_unnoted = 0;
+    self->frees_to = self;
+    release(self);
+}
+
+void
+gyre_memory_limbo_finish(struct gyre_heap *heap)
+{
+    /* acquire; pairs: gyre_world_enter(). Those listed are made. */
+    struct participant *part = gyre_load_acquire(&heap->world.participants);
+    for (; part != NULL; part = part->next) {
+        struct gyre_thread *thread = &mutator_of_part(part)->fast;
+        memory_pending_flush(thread);
+        if (mutator_of_part(part)->memory.limbo_stamps != 0 ||
+            has_released(&mutator_of_part(part)->memory))
+            gyre_memory_limbo(thread, 0);
+    }
 }
 
 void

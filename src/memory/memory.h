@@ -394,9 +394,13 @@ struct memory_thread {
     uint32_t has_returned;          /* atomic hint for `returned` */
     uint32_t limbo_stamps; /* ages whose dead go to limbo; 0: it is off */
     uintptr_t limbo;       /* dead blocks, linked by word 0, of any page */
+    void *limbo_last;      /* of these, where there are some */
     struct limbo_chunk *retired; /* retired raw blocks */
     uint64_t limbo_blocks;       /* of both */
-    uint64_t limbo_unnoted;      /* bytes, not in the heap's count yet */
+    /* of cycles that are over: to be freed, some at each safepoint */
+    uintptr_t released;
+    struct limbo_chunk *released_raw;
+    uint64_t limbo_unnoted; /* bytes, not in the heap's count yet */
     /* The thread's latest frees into a page of another's; with no blocks, the
      * page that the last of them went to. */
     struct free_batch pending;
@@ -497,6 +501,11 @@ void gyre_memory_limbo(struct gyre_thread *self, uint32_t stamps);
 /* Do as the heap's limbo_stamps says. The owner at a safepoint, or under its
  * claim. */
 void gyre_memory_limbo_follow(struct gyre_thread *self);
+/* Free some of what waited for a cycle that is over, so that no safepoint takes
+ * long. True: there is more, and the next poll is a slow one. As above. */
+bool gyre_memory_limbo_drain(struct gyre_thread *self);
+/* All that waits, of all threads. In a stop, no collection is open. */
+void gyre_memory_limbo_finish(struct gyre_heap *heap);
 /* What else the heap asks of its threads. The owner at a safepoint. */
 void gyre_memory_do_asked(struct gyre_thread *self);
 /* A cycle begins: what dies with these ages from now on waits, in each thread
@@ -555,6 +564,10 @@ void gyre_memory_note_pages(struct gyre_heap *heap, uint64_t pages);
 void gyre_memory_each_page(struct gyre_heap *heap, uint32_t kinds,
                            void (*visit)(struct page *page, void *arg),
                            void *arg);
+/* The same until `visit` returns false. */
+void gyre_memory_each_page_while(struct gyre_heap *heap, uint32_t kinds,
+                                 bool (*visit)(struct page *page, void *arg),
+                                 void *arg);
 /* Visit every block in use until `visit` returns nonzero. Stop, by an attached
  * thread, with no collection open. */
 void gyre_memory_each_block(struct gyre_heap *heap,

@@ -335,15 +335,6 @@ gyre_mem_retire(void *block)
 }
 
 void
-gyre_retired_free(struct gyre_thread *self)
-{
-    struct memory_thread *thread = &mutator_of(self)->memory;
-    struct limbo_chunk *chunk = thread->retired;
-    thread->retired = NULL;
-    gyre_retired_free_list(self, chunk);
-}
-
-void
 gyre_retired_free_list(struct gyre_thread *self, struct limbo_chunk *chunk)
 {
     struct limbo_chunk *next;

@@ -4,9 +4,7 @@
 
 #include "memory.h"
 
-/* Free what the thread retired. Limbo is off. */
-void gyre_retired_free(struct gyre_thread *self);
-/* The same for a list that nobody has any more. */
+/* Free a list that nobody has any more. */
 void gyre_retired_free_list(struct gyre_thread *self,
                             struct limbo_chunk *chunk);
 

@@ -30,24 +30,47 @@ gyre_page_is_restless(const struct page *page)
 }
 
 void
-gyre_memory_each_page(struct gyre_heap *heap, uint32_t kinds,
-                      void (*visit)(struct page *page, void *arg), void *arg)
+gyre_memory_each_page_while(struct gyre_heap *heap, uint32_t kinds,
+                            bool (*visit)(struct page *page, void *arg),
+                            void *arg)
 {
     struct segment *segment;
+    bool go_on = true;
     /* What a visit frees must not take its segment away. */
     gyre_memory_pin(heap);
     segment = segment_first(&heap->memory);
-    for (; segment != NULL; segment = segment_next(segment)) {
+    for (; segment != NULL && go_on; segment = segment_next(segment)) {
         unsigned pages = segment->bytes == GYRE_SEGMENT_BYTES
                              ? GYRE_SEGMENT_PAGES
                              : 2; /* a block alone begins at page 1 */
-        for (unsigned i = 1; i < pages; i++) {
+        for (unsigned i = 1; i < pages && go_on; i++) {
             struct page *page = segment_page(segment, i);
             if (page_has_blocks(page) && (kinds & (1u << page_kind(page))) != 0)
-                visit(page, arg);
+                go_on = visit(page, arg);
         }
     }
     gyre_memory_unpin(heap);
+}
+
+struct every_page {
+    void (*visit)(struct page *page, void *arg);
+    void *arg;
+};
+
+static bool
+visit_every_page(struct page *page, void *arg)
+{
+    const struct every_page *every = arg;
+    every->visit(page, every->arg);
+    return true;
+}
+
+void
+gyre_memory_each_page(struct gyre_heap *heap, uint32_t kinds,
+                      void (*visit)(struct page *page, void *arg), void *arg)
+{
+    struct every_page every = {visit, arg};
+    gyre_memory_each_page_while(heap, kinds, visit_every_page, &every);
 }
 
 /* ---- while threads run ---- */

@@ -25,6 +25,19 @@ make_weakref_type(void)
 
 /* ---- the table ---- */
 
+/* The collector may have it, for as long as a component has weakly referenced
+ * members: that is waited for on its account. */
+static void
+lock_shard(struct weak_shard *shard)
+{
+    struct mutator *self = mutator_of(gyre_self);
+    if (pthread_mutex_trylock(&shard->lock) == 0)
+        return;
+    gyre_account_begin(self);
+    pthread_mutex_lock(&shard->lock);
+    gyre_account_end(self);
+}
+
 static uint64_t
 hash_address(const void *address)
 {
@@ -96,7 +109,7 @@ weakref_dealloc(struct gyre_object *obj)
     if (target == NULL)
         return;
     shard = shard_of(heap, target);
-    pthread_mutex_lock(&shard->lock);
+    lock_shard(shard);
     if (gyre_load_relaxed(&ref->target) != NULL)
         unlink_ref(shard, ref, target);
     pthread_mutex_unlock(&shard->lock);
@@ -145,7 +158,7 @@ void
 gyre_weak_clear(struct mutator *self, struct gyre_object *obj, bool callbacks)
 {
     struct weak_shard *shard = shard_of(self->fast.heap, obj);
-    pthread_mutex_lock(&shard->lock);
+    lock_shard(shard);
     gyre_weak_clear_locked(self, obj, callbacks);
     pthread_mutex_unlock(&shard->lock);
 }
@@ -176,7 +189,7 @@ gyre_weakref_new(struct gyre_object *target, gyre_weakref_fn callback,
     /* before the table names it, and while the caller's reference keeps its
      * killer away .rc.try */
     gyre_set_rc_flag(target, GYRE_RC_WEAK);
-    pthread_mutex_lock(&shard->lock);
+    lock_shard(shard);
     room = make_room(heap, shard);
     if (room) {
         /* release; pairs: gyre_weakref_get() */
@@ -205,7 +218,7 @@ get_armed(struct gyre_heap *heap, struct gyre_weakref *ref,
     struct weak_shard *shard = shard_of(heap, target);
     bool taken;
     GYRE_YIELD_POINT("weak get armed");
-    pthread_mutex_lock(&shard->lock);
+    lock_shard(shard);
     /* relaxed: written under the lock. Unchanged: not freed. */
     taken = gyre_load_relaxed(&ref->target) == target &&
             (FAULT(FAULT_GET_PLAINLY) ? (gyre_incref_slow(target), true)

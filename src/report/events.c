@@ -1,5 +1,5 @@
-/* Events at the collector's phase edges, and the histograms that they and
- * the other layers fill. Design: docs/design/report.md .report.event */
+/* Events at the collector's phase edges. Design: docs/design/report.md
+ * .report.event */
 #include "../heap.h"
 
 void
@@ -28,14 +28,4 @@ gyre_event_fire(struct gyre_heap *heap, enum gyre_event event, uint64_t value)
     listener = report->current;
     if (listener.fn != NULL)
         listener.fn(event, value, listener.arg);
-}
-
-void
-gyre_report_histogram_add(struct gyre_heap *heap, enum gyre_histogram_id id,
-                          uint64_t ns)
-{
-    struct report_heap *report = &heap->report;
-    pthread_mutex_lock(&report->lock);
-    gyre_histogram_add(&report->histograms[id], ns);
-    pthread_mutex_unlock(&report->lock);
 }

@@ -1,7 +1,7 @@
 /* Log-linear histograms: 64 buckets a doubling, exact below 128. Plain data
  * of the caller's; not synchronised. Design: docs/design/report.md
  * .report.histogram */
-#include <gyre/statistics.h>
+#include "report.h"
 
 /* Values below 128 have a bucket each; from there every doubling has 64, so
  * that a bucket is at most 1/64 of its values wide. */
@@ -10,8 +10,8 @@
 
 /* The number of the value's bucket: the shift that leaves seven bits, times
  * 64, plus what is left of the value. */
-static uint32_t
-bucket_of(uint64_t value)
+uint32_t
+gyre_histogram_bucket(uint64_t value)
 {
     uint32_t shift;
     if (value < 2 * STEPS)
@@ -40,7 +40,7 @@ gyre_histogram_add(struct gyre_histogram *histogram, uint64_t value)
     histogram->sum += value;
     if (value > histogram->max)
         histogram->max = value;
-    histogram->buckets[bucket_of(value)]++;
+    histogram->buckets[gyre_histogram_bucket(value)]++;
 }
 
 void

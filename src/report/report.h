@@ -13,6 +13,7 @@
 #include <gyre/statistics.h>
 
 struct gyre_heap;
+struct mutator;
 
 /* Who listens to events. Replaced as a whole, under the lock. */
 struct report_listener {
@@ -24,11 +25,17 @@ struct report_listener {
 struct report_heap {
     /* Innermost: nothing is taken, called or waited for under it. */
     pthread_mutex_t lock;
-    /* under lock */
+    /* any thread, atomic: each word is added to by itself */
     struct gyre_histogram histograms[GYRE_HIST_COUNT];
-    struct report_listener listener;
+    struct report_listener listener; /* under lock */
     /* the collecting thread's, from COLLECT_BEGIN to COLLECT_END */
     struct report_listener current;
+};
+
+/* A thread's; owner only. */
+struct report_thread {
+    uint64_t began_ns; /* it is at work on the collector's account since then */
+    uint32_t depth;    /* how often; 0: it is not */
 };
 
 /* GYRE_OK, or GYRE_ERR_NOMEM when the system has no mutex. Before any other
@@ -46,9 +53,21 @@ enum gyre_status gyre_options_init(struct gyre_heap *heap, const char *text);
 /* Heaps to come take no notice of GYRE_OPTIONS: what it says was refused. */
 void gyre_options_ignore_environment(void);
 
-/* Add a duration. Any thread; one short lock. */
+/* The number of a value's bucket. */
+uint32_t gyre_histogram_bucket(uint64_t value);
+/* Add a duration. Any thread; no lock, four additions. */
 void gyre_report_histogram_add(struct gyre_heap *heap,
                                enum gyre_histogram_id id, uint64_t ns);
+/* Copy one out, of which each word is read by itself. */
+void gyre_report_histogram_copy(const struct gyre_histogram *from,
+                                struct gyre_histogram *out);
+
+/* What a thread does or waits for on the collector's account, from `begin` to
+ * `end`: an entry of GYRE_HIST_MUTATOR. Those within others are part of them.
+ * Nothing when `self` is not the calling thread, or is the library's own. Two
+ * looks at the clock: for slow paths. */
+void gyre_account_begin(struct mutator *self);
+void gyre_account_end(struct mutator *self);
 
 /* Tell the listener. The collecting thread, which holds the collector's
  * lock; takes the report lock for COLLECT_BEGIN only, and none while the

@@ -24,9 +24,8 @@ gyre_report_heap_destroy(struct gyre_heap *heap)
 void
 gyre_report_heap_forked(struct gyre_heap *heap)
 {
-    /* Nothing waits under the lock, so whoever held it was between two plain
-     * stores: at worst one entry of a histogram is half counted. The old
-     * mutex can't be destroyed while it is locked; glibc's own nothing. */
+    /* Nothing waits under the lock. The old mutex can't be destroyed while it
+     * is locked; glibc's own nothing. */
     pthread_mutex_init(&heap->report.lock, NULL);
 }
 
@@ -49,9 +48,7 @@ gyre_statistics_histogram(struct gyre_heap *heap, enum gyre_histogram_id id,
     GYRE_CHECK((size_t)id < GYRE_HIST_COUNT,
                "gyre_statistics_histogram: no histogram has the number %u",
                (unsigned)id);
-    pthread_mutex_lock(&heap->report.lock);
-    *out = heap->report.histograms[id];
-    pthread_mutex_unlock(&heap->report.lock);
+    gyre_report_histogram_copy(&heap->report.histograms[id], out);
 }
 
 /* ---- JSON ---- */
@@ -172,9 +169,9 @@ size_t
 gyre_statistics_json(struct gyre_heap *heap, char *buffer, size_t size)
 {
     static const char *const names[GYRE_HIST_COUNT] = {
-        [GYRE_HIST_STOP] = "stop_ns",
-        [GYRE_HIST_SAFEPOINT] = "safepoint_ns",
-        [GYRE_HIST_CYCLE] = "cycle_ns",
+        [GYRE_HIST_STOP] = "stop_ns",   [GYRE_HIST_SAFEPOINT] = "safepoint_ns",
+        [GYRE_HIST_CYCLE] = "cycle_ns", [GYRE_HIST_MUTATOR] = "mutator_ns",
+        [GYRE_HIST_VISIT] = "visit_ns",
     };
     struct gyre_statistics statistics;
     struct gyre_histogram histogram;

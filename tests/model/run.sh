@@ -54,6 +54,7 @@ quick world fails K=2 STOPS=2 LOAD_STORE
 quick world fails K=2 STOPS=2 RETURN_BLINDLY
 quick world fails K=2 STOPS=2 WAITER_RUNS
 quick world fails K=2 STOPS=2 ATTACH_BLINDLY
+quick world fails K=2 STOPS=2 PARK_UNLOCKED
 quick world fails K=2 STOPS=2 PARKED_RETURNS
 quick world fails K=2 STOPS=2 CLEAR_LATE
 quick world fails K=2 STOPS=2 NO_RETURNING

@@ -7,7 +7,8 @@
  *
  * world->lock is a bit; waiting on a condition is: say that you sleep, let
  * go of the lock, sleep until a broadcast. Nobody wakes without one, so a
- * lost wakeup is a deadlock, which Spin reports as an invalid end state. A
+ * lost wakeup is a deadlock, which Spin reports as an invalid end state. Who
+ * is parked, and the stopper, may look around for what they wait for before. A
  * thread that has used up its operations polls for ever: it may end only
  * while nobody wants anything of it.
  *
@@ -21,6 +22,7 @@
  *   RETURN_BLINDLY  a returning thread does not look who has it
  *   WAITER_RUNS     a lock waiter does not count as detached
  *   ATTACH_BLINDLY  an attach does not wait for the stop
+ *   PARK_UNLOCKED   a thread becomes PARKED without the lock
  *   PARKED_RETURNS  a parked thread leaves PARKED by itself, without the lock
  *   CLEAR_LATE      requests are cleared after they were looked at
  *   NO_RETURNING    who lets a claim go does not look for one who waits
@@ -115,23 +117,39 @@ inline park(m)
 {
     if
     :: stop_wanted ->
+#ifndef PARK_UNLOCKED
         lock_world();
+#endif
         if
         :: stop_wanted ->
             state[m] = PARKED;
-            broadcast_changed();
 #ifdef PARKED_RETURNS
+            broadcast_changed();
             unlock_world();
             !stop_wanted; /* sees that the stop is over, then moves */
             state[m] = RUNNING
 #else
-            do
-            :: state[m] == PARKED -> wait_resumed(m)
-            :: else -> break
-            od;
-            unlock_world()
+#ifndef PARK_UNLOCKED
+            unlock_world();
 #endif
-        :: else -> unlock_world()
+            broadcast_changed();
+            if
+            :: state[m] != PARKED -> skip /* looked around for the resume */
+            :: skip -> /* or sleeps */
+                lock_world();
+                do
+                :: state[m] == PARKED -> wait_resumed(m)
+                :: else -> break
+                od;
+                unlock_world()
+            fi
+#endif
+        :: else ->
+#ifndef PARK_UNLOCKED
+            unlock_world()
+#else
+            skip
+#endif
         fi
     :: else
     fi
@@ -284,8 +302,7 @@ inline let_go()
         i++
     :: else -> break
     od;
-    i = 0;
-    broadcast_resumed()
+    i = 0
 }
 
 proctype Stopper()
@@ -304,6 +321,9 @@ proctype Stopper()
             hold_all();
             if
             :: all -> break
+            :: !all -> /* look around, without the lock */
+                unlock_world();
+                lock_world()
             :: !all -> /* wait on `changed` */
                 atomic { stopper_sleeps = 1; world_lock = 0 };
                 atomic { !stopper_sleeps && !world_lock -> world_lock = 1 }
@@ -322,10 +342,12 @@ proctype Stopper()
             };
             lock_world();
             let_go();
-            unlock_world()
+            unlock_world();
+            broadcast_resumed()
         :: else ->
             let_go();
-            unlock_world()
+            unlock_world();
+            broadcast_resumed()
         fi
     :: else -> break
     od
