@@ -98,11 +98,12 @@ gyre_prove_give_up(struct cycle *cycle)
 /* ---- with the world running ---- */
 
 /* After the last slot was read: drop who was touched or is not explained.
- * False: nobody. */
+ * False: nobody. `*flags`: those of all members, together. */
 static bool
-drop_unproved(struct cycle *cycle)
+drop_unproved(struct cycle *cycle, uint32_t *flags)
 {
     bool dropped = false;
+    *flags = 0;
     for (uint32_t i = 0; i < cycle->suspect_count; i++) {
         const struct suspect *suspect = &cycle->suspects[i];
         uint32_t shared;
@@ -118,25 +119,36 @@ drop_unproved(struct cycle *cycle)
                    "collect: object %p is armed with count %u and has %d",
                    (void *)suspect->obj, suspect->armed,
                    gyre_rc_shared_count(shared));
-        if ((shared & GYRE_RC_IS_ARMED) && suspect->edges == suspect->armed)
+        if ((shared & GYRE_RC_IS_ARMED) && suspect->edges == suspect->armed) {
+            *flags |= shared;
             continue;
+        }
         gyre_set_drop(cycle, i);
         dropped = true;
     }
     return dropped;
 }
 
+/* Components are asked for by COMMIT when a member is WEAK. As a rule SUSPECT
+ * has seen that; else one more pass finds them, as a proof of its own
+ * .prove.parts. */
 bool
 gyre_phase_prove_beside(struct cycle *cycle)
 {
+    uint32_t flags;
     cycle->marks.count = 0; /* others use it as well */
+    cycle->parts |= (cycle->flags & GYRE_RC_WEAK) != 0;
     for (;;) {
         GYRE_YIELD_POINT("prove");
         if (!gyre_set_count(cycle))
             return false;
         GYRE_YIELD_POINT("flags");
-        if (!drop_unproved(cycle))
-            return true;
+        if (!drop_unproved(cycle, &flags)) {
+            if (cycle->parts || !(flags & GYRE_RC_WEAK))
+                return true;
+            cycle->parts = true;
+            continue;
+        }
         if (FAULT(FAULT_TRUST_FIRST_PASS))
             return gyre_set_count(cycle); /* for the components alone */
         if (!gyre_set_drop_reached(cycle))

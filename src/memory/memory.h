@@ -95,6 +95,10 @@ struct page {
 GYRE_STATIC_ASSERT(sizeof(struct page) <= GYRE_PAGE_RECORD_BYTES,
                    "page records have a fixed stride");
 
+/* Words that hold the stamps of a segment's pages, so many a word. */
+#define SEGMENT_STAMP_PAGES 8u
+#define SEGMENT_STAMP_WORDS (GYRE_SEGMENT_PAGES / SEGMENT_STAMP_PAGES)
+
 /* Head of a segment, or of the mapping of a block over 2 MiB. */
 struct segment {
     struct gyre_heap *heap; /* const */
@@ -111,11 +115,11 @@ struct segment {
     uint64_t link_secret; /* the heap's; const */
     uint8_t node;         /* of memory; const */
     uint8_t huge;         /* 1: huge pages were asked for */
-    /* Stamps (bit = age in word 0) that objects of page i may carry, compact
-     * so that young pages are found without reading the records of old ones.
-     * Container pages only; 0 in free ones. Atomic: set by owners, cleared by
-     * the collector. .open.stamps */
-    uint8_t stamps[GYRE_SEGMENT_PAGES];
+    /* Stamps (bit = age in word 0) that objects of page i may carry, in byte
+     * i % 8 of word i / 8, compact so that young pages are found without
+     * reading the records of old ones. Container pages only; 0 in free ones.
+     * Atomic: set by owners, cleared by the collector. .open.stamps */
+    uint64_t stamps[SEGMENT_STAMP_WORDS] __attribute__((aligned(64)));
 };
 
 static inline struct segment *
@@ -140,36 +144,51 @@ page_index(const struct page *page)
            GYRE_PAGE_RECORD_BYTES;
 }
 
+static inline uint64_t *
+page_stamps_word(const struct page *page)
+{
+    return &segment_of(page)->stamps[page_index(page) / SEGMENT_STAMP_PAGES];
+}
+
+static inline unsigned
+page_stamps_shift(const struct page *page)
+{
+    return page_index(page) % SEGMENT_STAMP_PAGES * 8;
+}
+
 /* Ages of a page, added and taken away. */
 static inline uint32_t
 page_stamps(const struct page *page)
 {
     /* relaxed, here and below: what they say is bound to handshakes and
      * stops; only one another's bits must not get lost. .open.stamps */
-    return gyre_load_relaxed(&segment_of(page)->stamps[page_index(page)]);
-}
-
-static inline void
-page_stamps_set(const struct page *page, uint32_t stamps)
-{
-    gyre_store_relaxed(&segment_of(page)->stamps[page_index(page)],
-                       (uint8_t)stamps);
+    return (uint8_t)(gyre_load_relaxed(page_stamps_word(page)) >>
+                     page_stamps_shift(page));
 }
 
 static inline void
 page_stamps_add(const struct page *page, uint32_t stamps)
 {
     if ((page_stamps(page) & stamps) != stamps)
-        gyre_fetch_or_relaxed(&segment_of(page)->stamps[page_index(page)],
-                              (uint8_t)stamps);
+        gyre_fetch_or_relaxed(page_stamps_word(page),
+                              (uint64_t)stamps << page_stamps_shift(page));
 }
 
 static inline void
 page_stamps_keep(const struct page *page, uint32_t stamps)
 {
-    if ((page_stamps(page) & ~stamps) != 0)
-        gyre_fetch_and_relaxed(&segment_of(page)->stamps[page_index(page)],
-                               (uint8_t)stamps);
+    uint64_t taken = page_stamps(page) & ~stamps;
+    if (taken != 0)
+        gyre_fetch_and_relaxed(page_stamps_word(page),
+                               ~(taken << page_stamps_shift(page)));
+}
+
+/* Nobody else adds or takes away meanwhile. */
+static inline void
+page_stamps_set(const struct page *page, uint32_t stamps)
+{
+    page_stamps_keep(page, stamps);
+    page_stamps_add(page, stamps);
 }
 
 /* No object of the page is of any age any more. Nothing is written where
@@ -177,8 +196,7 @@ page_stamps_keep(const struct page *page, uint32_t stamps)
 static inline void
 page_stamps_clear(const struct page *page)
 {
-    if (page_stamps(page) != 0)
-        page_stamps_set(page, 0);
+    page_stamps_keep(page, 0);
 }
 
 /* Walks over all segments: under the page lock, or in a stop while pinned,
