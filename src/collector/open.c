@@ -148,6 +148,7 @@ give_tables(struct cycle *cycle)
         give_table(cycle, page, table);
         table += table_words(page);
     }
+    gyre_memory_pages_listed(cycle->heap, true);
     return true;
 }
 

@@ -322,7 +322,10 @@ struct memory_heap {
     uint64_t spare_bytes;    /* of mappings alone that were freed and kept */
     uint64_t pinned;         /* > 0: no page is reformatted or unmapped;
                               * what empties waits in `retiring` */
-    uint64_t link_secret;    /* const: see gyre_link_mask() */
+    /* under page_lock: the collection that pinned knows all its pages, which
+     * have `gc`; others may be reformatted */
+    bool pages_listed;
+    uint64_t link_secret; /* const: see gyre_link_mask() */
     /* any thread, atomic */
     uint64_t mapped, mapped_peak; /* bytes */
     uint64_t pages_in_use;        /* not free; thread caches' not either */
@@ -520,6 +523,9 @@ void gyre_memory_options_changed(struct gyre_heap *heap);
  * unmapped: a collection is open. Nests. */
 void gyre_memory_pin(struct gyre_heap *heap);
 void gyre_memory_unpin(struct gyre_heap *heap);
+/* While pinned: the collection has given `gc` to all pages it will look at,
+ * and others that empty may be used again; or takes them back from now on. */
+void gyre_memory_pages_listed(struct gyre_heap *heap, bool listed);
 
 /* Free pages that emptied before a grace period. The caller takes the list
  * (NULL: nothing), waits for the grace period holding no lock, gives it back.

@@ -236,10 +236,9 @@ gyre_page_extend(struct page *page)
 bool
 gyre_page_needs_grace(struct gyre_heap *heap, const struct page *page)
 {
-    /* relaxed, both: the pin was set in a stop that this thread has passed;
-     * an object's flag was set before its death, which this thread saw */
+    /* relaxed: the pin was set before a handshake or stop that this thread
+     * has passed */
     if (gyre_load_relaxed(&heap->memory.pinned) > 0)
         return true;
-    return page->kind != GYRE_PAGE_RAW &&
-           gyre_load_relaxed(&page->stale_readers) != 0;
+    return page_has_stale_readers(page);
 }
