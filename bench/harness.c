@@ -78,6 +78,19 @@ bench_pin(int index)
         bench_fail("can't pin to CPU %d: %s", cpu, strerror(errno));
 }
 
+void
+bench_unpin(void)
+{
+    cpu_set_t mask;
+    if (!bench_settings.pinned)
+        return;
+    CPU_ZERO(&mask);
+    for (int i = 0; i < bench_settings.cpu_count; i++)
+        CPU_SET(bench_settings.cpus[i], &mask);
+    if (sched_setaffinity(0, sizeof mask, &mask) != 0)
+        bench_fail("can't run on all CPUs: %s", strerror(errno));
+}
+
 /* ---- clocks and threads ---- */
 
 static uint64_t
@@ -99,6 +112,19 @@ uint64_t
 bench_process_cpu(void)
 {
     return clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+uint64_t
+bench_thread_cpu(void)
+{
+    return clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+uint64_t
+bench_now_all(void)
+{
+    return bench_settings.clock == BENCH_CPU ? bench_process_cpu()
+                                             : bench_now();
 }
 
 pthread_t

@@ -40,6 +40,11 @@ bool bench_settings_pin(const char *text);
 uint64_t bench_now(void);
 /* CPU nanoseconds of all threads of this process. */
 uint64_t bench_process_cpu(void);
+/* CPU nanoseconds of the calling thread. */
+uint64_t bench_thread_cpu(void);
+/* As bench_now(), for work of several threads: of the process by the CPU
+ * clock. */
+uint64_t bench_now_all(void);
 
 /* End this run as failed; the message is the reason the parent reports. */
 void bench_fail(const char *format, ...)
@@ -47,6 +52,8 @@ void bench_fail(const char *format, ...)
 
 /* Pin the calling thread to the `index`th of the chosen CPUs. */
 void bench_pin(int index);
+/* Have the calling thread, and those it starts, run on any of them. */
+void bench_unpin(void);
 
 /* Start a thread, or fail the run. */
 pthread_t bench_thread(void *(*body)(void *), void *arg);

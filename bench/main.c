@@ -58,7 +58,7 @@ static const struct argp_option options[] = {
     {"heap", OPTION_HEAP, "FILE", 0,
      "A heap snapshot, for the rows of `pause` that drop one", 0},
     {"worker", OPTION_WORKER, "COLUMN,PIPE", OPTION_HIDDEN, NULL, 0},
-    {"list", 'l', NULL, 0, "Name groups and rows, with their goals", 0},
+    {"list", 'l', NULL, 0, "Name groups, sets and rows, with their goals", 0},
     {0}};
 
 static unsigned
@@ -148,7 +148,8 @@ static const struct argp argp = {
     .parser = parse_option,
     .args_doc = "GROUP...",
     .doc = "Measure gyre: groups of rows, or single rows as GROUP.ROW. Runs "
-           "of a group's rows alternate, each in a process of its own.",
+           "of a group's rows alternate, each in a process of its own. \"all\" "
+           "is everything but the set \"collector\", which takes some minutes.",
 };
 
 static void
@@ -221,6 +222,7 @@ main(int argc, char **argv)
     if (GYRE_CHECKING)
         fprintf(stderr, "gyre-bench: a checking build: the figures say "
                         "nothing about a release\n");
+    bench_leave_out(call.tallies, call.count);
     if (bench_needs_peers(call.tallies, call.count))
         bench_peers_find();
     clean = bench_measure(call.tallies, call.count, call.runs,

@@ -2,6 +2,7 @@
  * of what was freed, and in a process that does little. */
 #include "harness.h"
 #include "objects.h"
+#include "replay.h"
 #include "row.h"
 #include "work.h"
 
@@ -56,6 +57,26 @@ run_full_collection_peak(void)
     return (double)(peak - before) / OBJECTS;
 }
 
+static double
+replay_peak(const char *collector)
+{
+    struct bench_program program;
+    bench_replay(collector, &program);
+    return bench_program_number(&program, "peak_rss_bytes") / (1 << 20);
+}
+
+static double
+run_replay_peak(void)
+{
+    return replay_peak("concurrent");
+}
+
+static double
+run_replay_peak_stop(void)
+{
+    return replay_peak("stop");
+}
+
 static const struct bench_row rows[] = {
     {.name = "object2",
      .unit = "bytes/object",
@@ -98,6 +119,20 @@ static const struct bench_row rows[] = {
      .threads = 1,
      .together = true,
      .goal = 4},
+    {.name = "replay_peak",
+     .unit = "MiB",
+     .what = "resident at the peak of throughput.replay",
+     .run = run_replay_peak,
+     .goal = 1.25,
+     .base = "replay_peak_stop",
+     .needs = BENCH_REPLAY,
+     .set = "collector"},
+    {.name = "replay_peak_stop",
+     .unit = "MiB",
+     .what = "and of throughput.replay_stop",
+     .run = run_replay_peak_stop,
+     .needs = BENCH_REPLAY,
+     .set = "collector"},
 };
 
 const struct bench_group bench_memory = BENCH_GROUP("memory", rows);

@@ -46,14 +46,20 @@ bench_attach(struct gyre_heap *heap)
 }
 
 struct gyre_thread *
-bench_heap(void)
+bench_heap_with(const char *options)
 {
     struct gyre_heap *heap;
     expect_ok(gyre_type_ready(&bench_pair_type), "type pair");
     expect_ok(gyre_type_ready(&bench_node_type), "type node");
     expect_ok(gyre_type_ready(&bench_leaf_type), "type leaf");
-    expect_ok(gyre_heap_create("gc.automatic=no", &heap), "heap");
+    expect_ok(gyre_heap_create(options, &heap), "heap");
     return bench_attach(heap);
+}
+
+struct gyre_thread *
+bench_heap(void)
+{
+    return bench_heap_with("gc.automatic=no");
 }
 
 void

@@ -4,14 +4,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "program.h"
+
 extern const struct bench_group bench_refcount, bench_slot, bench_safepoint,
     bench_handover, bench_memory, bench_alloc, bench_collect, bench_scan,
-    bench_chain, bench_pause;
+    bench_chain, bench_pause, bench_throughput, bench_gcbench, bench_overhead;
 
 static const struct bench_group *const groups[] = {
-    &bench_refcount, &bench_slot,  &bench_safepoint, &bench_handover,
-    &bench_memory,   &bench_alloc, &bench_collect,   &bench_scan,
-    &bench_chain,    &bench_pause,
+    &bench_refcount, &bench_slot,       &bench_safepoint, &bench_handover,
+    &bench_memory,   &bench_alloc,      &bench_collect,   &bench_scan,
+    &bench_chain,    &bench_throughput, &bench_gcbench,   &bench_overhead,
+    &bench_pause,
 };
 #define GROUPS (sizeof groups / sizeof groups[0])
 
@@ -38,9 +41,16 @@ bench_tallies(size_t *count)
 }
 
 void
+bench_name_in(const struct bench_group *group, const char *row, char *name)
+{
+    snprintf(name, BENCH_NAME, "%s%s%s", group->name, row[0] == '/' ? "" : ".",
+             row);
+}
+
+void
 bench_full_name(const struct bench_tally *tally, char *name)
 {
-    snprintf(name, BENCH_NAME, "%s.%s", tally->group->name, tally->row->name);
+    bench_name_in(tally->group, tally->row->name, name);
 }
 
 const struct bench_row *
@@ -85,8 +95,11 @@ bench_select(struct bench_tally *tallies, size_t count, const char *name)
     bool found = false;
     for (size_t i = 0; i < count; i++) {
         struct bench_tally *tally = &tallies[i];
-        bool all = strcmp(name, "all") == 0 && !tally->group->apart;
-        if (all || strcmp(name, tally->group->name) == 0) {
+        const char *set = tally->row->set;
+        bool in_all = set == NULL && !tally->group->apart;
+        if ((in_all && strcmp(name, "all") == 0) ||
+            (set != NULL && strcmp(name, set) == 0) ||
+            strcmp(name, tally->group->name) == 0) {
             tally->selected = found = true;
         } else if (names_row(tally, name)) {
             const struct bench_tally *base = base_of(tallies, count, tally);
@@ -96,6 +109,25 @@ bench_select(struct bench_tally *tallies, size_t count, const char *name)
         }
     }
     return found;
+}
+
+void
+bench_leave_out(struct bench_tally *tallies, size_t count)
+{
+    const char *told = NULL;
+    for (size_t i = 0; i < count; i++) {
+        const char *needs = tallies[i].row->needs;
+        if (!tallies[i].selected || needs == NULL ||
+            bench_program_is_there(needs))
+            continue;
+        tallies[i].selected = false;
+        if (told == NULL || strcmp(told, needs) != 0)
+            fprintf(stderr,
+                    "gyre-bench: rows that need %s are left out: it is not "
+                    "built\n",
+                    needs);
+        told = needs;
+    }
 }
 
 bool

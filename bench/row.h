@@ -17,7 +17,8 @@
 struct bench_tally;
 
 struct bench_row {
-    const char *name; /* without its group; "/1", "/2": so many threads */
+    const char *name; /* without its group; "/1", "/2": so many threads. One
+                       * that begins so is the group's own: "gcbench/1" */
     const char *unit;
     const char *what; /* for --list: what one run does */
     /* one of these three */
@@ -27,15 +28,19 @@ struct bench_row {
         double (*gyre)(unsigned threads);
         double (*malloc)(unsigned threads); /* NULL: gyre alone does it */
     } work;
-    unsigned threads; /* for `work` */
-    bool more;        /* is better; else less is */
-    bool together;    /* not a timing: columns may run side by side */
-    double goal;      /* at most (`more`: at least) this; 0: none */
-    double peer_goal; /* the same, times the best peer's; 0: none */
-    const char *base; /* row of this group measured beside it: `goal` is in
-                       * times its figure */
-    double excess;    /* `goal` is also reached by being no worse than the
-                       * first of `beside` by more; 0: it is not */
+    unsigned threads;  /* for `work` */
+    bool more;         /* is better; else less is */
+    bool together;     /* not a timing: columns may run side by side */
+    double goal;       /* at most (`more`: at least) this; 0: none */
+    double peer_goal;  /* the same, times the best peer's; 0: none */
+    const char *base;  /* row of this group measured beside it: `goal` is in
+                        * times its figure */
+    const char *needs; /* a program of this build, see program.h; without it
+                        * the row is left out */
+    const char *set;   /* further name for `set` of groups and rows; those of
+                        * one are not of "all" */
+    double excess;     /* `goal` is also reached by being no worse than the
+                        * first of `beside` by more; 0: it is not */
 };
 
 /* The same work done otherwise, for comparison. */
@@ -94,18 +99,22 @@ struct bench_tally *bench_tallies(size_t *count);
 void bench_tallies_free(struct bench_tally *tallies, size_t count);
 
 /* Select a group ("refcount"), a row ("refcount.orphan", with its base; for
- * all numbers of threads when it names none) or "all". False: there is none
- * of that name. */
+ * all numbers of threads when it names none), a set ("collector"), or "all",
+ * which is all that is of no set. False: there is none of that name. */
 bool bench_select(struct bench_tally *tallies, size_t count, const char *name);
 /* The row of exactly this name, or NULL. */
 const struct bench_row *bench_row_of(const struct bench_tally *tallies,
                                      size_t count, const char *name);
+/* Leave out what needs a program that is not there, and say so. */
+void bench_leave_out(struct bench_tally *tallies, size_t count);
 /* Is any row selected that peers do too? */
 bool bench_needs_peers(const struct bench_tally *tallies, size_t count);
 
 /* "alloc.replace_mixed/2"; `name` has BENCH_NAME bytes. */
 #define BENCH_NAME 64
 void bench_full_name(const struct bench_tally *tally, char *name);
+void bench_name_in(const struct bench_group *group, const char *row,
+                   char *name);
 
 /* Do `runs` runs of each selected row and each of its peers, alternating
  * within a group. False when a run failed. `progress` (may be NULL) is told

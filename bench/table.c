@@ -60,9 +60,11 @@ bench_print_json(FILE *to, const struct bench_tally *tallies, size_t count,
     if (row->part != NULL)
         print_beside_json(to, tally);
     if (verdict.beside != NULL && row->part == NULL) {
-        fprintf(to, ",\"peer\":\"%s%s%s\"",
-                row->base == NULL ? "" : tally->group->name,
-                row->base == NULL ? "" : ".", verdict.beside);
+        if (row->base == NULL)
+            snprintf(name, sizeof name, "%s", verdict.beside);
+        else
+            bench_name_in(tally->group, verdict.beside, name);
+        fprintf(to, ",\"peer\":\"%s\"", name);
         fprintf(to, ",\"peer_median\":%.4f,\"ratio\":%.4f",
                 verdict.beside_median, verdict.factor);
     }

@@ -14,7 +14,7 @@ elif [ "${1:-}" = "--programs" ]; then
     packages="$packages libpython3.11-testsuite git sqlite3 redis-server
               redis-tools"
 elif [ "${1:-}" = "--peers" ]; then
-    packages="$packages libmimalloc2.0 libjemalloc2 libgoogle-perftools4"
+    packages="$packages libmimalloc2.0 libjemalloc2 libgoogle-perftools4 libgc-dev"
 fi
 
 if ! command -v dpkg-query >/dev/null; then

@@ -628,6 +628,49 @@ test_heaps_thread_collects_beside_the_program(void **state)
     fixture_close(&fx);
 }
 
+/* ---- memory while a cycle is open ---- */
+
+static struct fixture *open_fixture;
+static uint64_t pages_before, pages_after;
+
+/* A list is made and dropped, over and over. */
+static void
+make_and_drop(struct node *node)
+{
+    (void)node;
+    pages_before = statistics_of(open_fixture).pages_in_use;
+    for (int round = 0; round < 50; round++) {
+        struct node *chain = NULL;
+        for (int i = 0; i < 4000; i++) {
+            struct node *next = plain_node_new(open_fixture);
+            if (chain != NULL)
+                gyre_slot_move(&next->head, &next->left, &chain->head);
+            chain = next;
+        }
+        node_drop(chain);
+    }
+    pages_after = statistics_of(open_fixture).pages_in_use;
+}
+
+/* Covers docs/design/memory.md .mem.stable: what is born while a cycle is open
+ * and dies again is in pages that the cycle did not list, which are used
+ * again at once. */
+static void
+test_pages_of_births_are_used_again_while_a_cycle_is_open(void **state)
+{
+    struct fixture *fx = *state;
+    struct node *node = node_new(fx);
+    const uint64_t once = 4000 * sizeof(struct node) / GYRE_PAGE_BYTES + 1;
+    open_fixture = fx;
+    fx->on_finalize = make_and_drop;
+    node_link(node, node);
+    node_drop(node);
+    collect(fx, GYRE_GEN_OLD);
+    assert_int_equal(fixture_finalized(fx), 1);
+    assert_in_range(pages_after, pages_before, pages_before + 5 * once);
+    assert_int_equal(fixture_live(fx), 0);
+}
+
 /* ---- abandoned cycles ---- */
 
 /* What dies in the finalizer, of a collected age, waits in limbo. */
@@ -795,6 +838,7 @@ main(void)
         TEST(test_threads_come_and_go_while_a_cycle_is_open),
         TEST(test_collections_of_several_threads_follow_one_another),
         cmocka_unit_test(test_heaps_thread_collects_beside_the_program),
+        TEST(test_pages_of_births_are_used_again_while_a_cycle_is_open),
         TEST(test_cycle_over_its_limbo_is_given_up_and_the_next_finds_all),
         TEST(test_what_waited_in_limbo_is_freed_a_little_at_a_safepoint),
         cmocka_unit_test(test_cycle_that_a_thread_keeps_from_opening_times_out),

@@ -819,13 +819,12 @@ test_pages_know_the_ages_of_what_is_born_in_them(void **state)
     unsigned after = before == 0 ? 1 : 0;
     void *block = block_new(fx, GYRE_PAGE_CONTAINER, 64), *large;
     struct page *page = page_of(block);
-    uint8_t *stamps = &segment_of(page)->stamps[page_index(page)];
-    assert_int_equal(*stamps, 1u << before);
+    assert_int_equal(page_stamps(page), 1u << before);
     gyre_memory_birth_stamp(fx->self, after);
-    assert_int_equal(*stamps, 1u << before | 1u << after);
+    assert_int_equal(page_stamps(page), 1u << before | 1u << after);
     large = block_new(fx, GYRE_PAGE_CONTAINER, 50000);
     page = page_of(large);
-    assert_int_equal(segment_of(page)->stamps[page_index(page)], 1u << after);
+    assert_int_equal(page_stamps(page), 1u << after);
     gyre_memory_birth_stamp(fx->self, before);
     memory_block_free(fx->self, block);
     memory_block_free(fx->self, large);

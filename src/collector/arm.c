@@ -79,18 +79,19 @@ arm_suspect(struct cycle *cycle, uint32_t index)
     const uint32_t never = GYRE_RC_DEAD | GYRE_RC_DYING | GYRE_RC_QUEUED;
     uint64_t word0 = gyre_load_relaxed(&obj->word0);
     uint32_t shared = gyre_load_relaxed(&obj->rc_shared);
-    uint32_t owner = gyre_load_relaxed(&obj->rc_local) & 0xffff;
-    int64_t count;
+    uint32_t local = gyre_load_relaxed(&obj->rc_local);
+    int64_t count = gyre_rc_shared_count(shared);
     GYRE_CHECK(!word0_is_object(word0) ||
                    (cycle->stamps & (1u << word0_stamp(word0))) != 0,
                "collect: the block of suspect %p was given to another object",
                (void *)obj);
     if (!word0_is_object(word0) || !(word0 & GYRE_WORD0_TRACKED) ||
-        (shared & never) != 0 || owner == GYRE_RC_IMMORTAL) {
+        (shared & never) != 0 || (local & 0xffff) == GYRE_RC_IMMORTAL) {
         gyre_set_drop(cycle, index);
         return;
     }
-    count = gyre_object_count(obj);
+    if (!(shared & GYRE_RC_MERGED) && rc_owner_is_thread(local))
+        count += rc_local_count(local);
     if (count <= 0 || count >= RC_SATURATED - 1) {
         gyre_set_drop(cycle, index);
         return;

@@ -7,6 +7,7 @@
 static void
 take_tables(struct cycle *cycle)
 {
+    gyre_memory_pages_listed(cycle->heap, false);
     for (size_t i = 0; i < cycle->pages.count; i++) {
         struct page *page = cycle->pages.items[i];
         struct cycle_page *compact = cycle_page_of(page->blocks);

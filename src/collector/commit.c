@@ -260,6 +260,24 @@ commit_component(struct cycle *cycle, uint32_t root)
     return true;
 }
 
+/* No member was WEAK when it was proved, so nobody can name one, and no lock
+ * is needed. Nor are their headers, unless a `clear` is to decrement them;
+ * else it is for its check alone. */
+static void
+commit_unnamed(struct cycle *cycle)
+{
+    struct suspect *suspects = cycle->suspects;
+    bool dying = GYRE_CHECKING || (cycle->traits & TYPE_TRACES) != 0;
+    for (uint32_t i = 0; i < cycle->suspect_count; i++) {
+        if (!suspect_is_member(&suspects[i]))
+            continue;
+        if (dying)
+            become_dying(&suspects[i]);
+        suspects[i].parent = SUSPECT_COMMITTED;
+        cycle->members++;
+    }
+}
+
 /* What can't be cleared, or is to be saved, gets a reference of the garbage
  * list, and so is no member for the next pass, with all it reaches. */
 static bool
@@ -306,6 +324,10 @@ gyre_phase_commit_beside(struct cycle *cycle)
             return false;
         if (FAULT(FAULT_SECOND_PASS) && !gyre_set_count(cycle))
             return false;
+        if (!cycle->parts) {
+            commit_unnamed(cycle);
+            break;
+        }
         chain_components(cycle);
         for (uint32_t i = 0; i < cycle->suspect_count; i++)
             if (cycle->suspects[i].parent == i)

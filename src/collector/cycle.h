@@ -102,6 +102,8 @@ struct cycle {
     struct suspect *suspects; /* in the order of their addresses */
     uint32_t suspect_count;   /* once there are suspects */
     size_t suspects_bytes;
+    bool counted; /* edges among suspects, once at least */
+    bool parts;   /* components are known: a member is WEAK */
     uint64_t slice_began_ns, slice_took_ns;
     uint32_t slice_steps;
     uint32_t closed; /* shards whose locks are held, as bits */

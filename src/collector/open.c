@@ -40,18 +40,46 @@ table_words(const struct page *page)
     return (page->capacity + 15) & ~(size_t)15;
 }
 
+/* The first page from `from` on of which an object may be of one of the ages,
+ * by eight pages at a time, so that old ones cost next to nothing. NULL: no
+ * further one. */
+static struct page *
+next_page_with(const struct segment *segment, uint32_t stamps, unsigned from)
+{
+    const uint64_t every_page = UINT64_C(0x0101010101010101);
+    unsigned pages =
+        segment->bytes == GYRE_SEGMENT_BYTES ? GYRE_SEGMENT_PAGES : 2;
+    while (from < pages) {
+        /* relaxed: as in page_stamps() */
+        uint64_t found =
+            gyre_load_relaxed(&segment->stamps[from / SEGMENT_STAMP_PAGES]) &
+            every_page * stamps;
+        struct page *page;
+        found >>= from % SEGMENT_STAMP_PAGES * 8;
+        if (found == 0) {
+            from = (from / SEGMENT_STAMP_PAGES + 1) * SEGMENT_STAMP_PAGES;
+            continue;
+        }
+        from += (unsigned)__builtin_ctzll(found) / 8;
+        page = from < pages ? segment_page(segment, from) : NULL;
+        /* Pages without containers may have kept ages from when they had
+         * some. */
+        if (page != NULL && has_objects(page))
+            return page;
+        from++;
+    }
+    return NULL;
+}
+
 static bool
 list_pages_of(struct cycle *cycle, struct segment *segment)
 {
-    unsigned pages =
-        segment->bytes == GYRE_SEGMENT_BYTES ? GYRE_SEGMENT_PAGES : 2;
-    for (unsigned i = 1; i < pages; i++) {
-        struct page *page = segment_page(segment, i);
-        if ((page_stamps(page) & cycle->stamps) == 0 || !has_objects(page))
-            continue;
+    struct page *page = next_page_with(segment, cycle->stamps, 1);
+    while (page != NULL) {
         if (!cycle_table_push(cycle, &cycle->pages, page))
             return false;
         cycle->table_words += table_words(page);
+        page = next_page_with(segment, cycle->stamps, page_index(page) + 1);
     }
     return true;
 }
@@ -92,15 +120,6 @@ give_table(struct cycle *cycle, struct page *page, uint32_t *table)
     }
 }
 
-/* May an object in this page carry the age? Pages without containers may
- * have kept ages from when they had some. */
-static bool
-page_has_age(const struct segment *segment, unsigned index, unsigned age)
-{
-    const struct page *page = segment_page(segment, index);
-    return (page_stamps(page) & (1u << age)) != 0 && has_objects(page);
-}
-
 /* Only to an age that no object carries: after an abandoned cycle, or where
  * a page is vaguer than it could be, some may. Then births keep their age,
  * and what is born while this cycle is open is told from its candidates by
@@ -111,15 +130,11 @@ next_birth_stamp(const struct cycle *cycle, unsigned *next)
     struct gyre_heap *heap = cycle->heap;
     struct segment *segment = NULL;
     *next = (gyre_load_relaxed(&heap->collector.birth_stamp) + 1) % 3;
-    while ((segment = gyre_memory_next_segment(heap, segment)) != NULL) {
-        unsigned pages =
-            segment->bytes == GYRE_SEGMENT_BYTES ? GYRE_SEGMENT_PAGES : 2;
-        for (unsigned i = 1; i < pages; i++)
-            if (page_has_age(segment, i, *next)) {
-                gyre_memory_end_walk(heap, segment);
-                return false;
-            }
-    }
+    while ((segment = gyre_memory_next_segment(heap, segment)) != NULL)
+        if (next_page_with(segment, 1u << *next, 1) != NULL) {
+            gyre_memory_end_walk(heap, segment);
+            return false;
+        }
     return true;
 }
 
@@ -150,6 +165,7 @@ give_tables(struct cycle *cycle)
         give_table(cycle, page, table);
         table += table_words(page);
     }
+    gyre_memory_pages_listed(cycle->heap, true);
     return true;
 }
 

@@ -122,11 +122,12 @@ check_explained(const struct cycle *cycle)
 }
 
 /* After the last slot was read: drop who was touched or is not explained.
- * False: nobody. */
+ * False: nobody. `*flags`: those of all members, together. */
 static bool
-drop_unproved(struct cycle *cycle)
+drop_unproved(struct cycle *cycle, uint32_t *flags)
 {
     bool dropped = false;
+    *flags = 0;
     for (uint32_t i = 0; i < cycle->suspect_count; i++) {
         const struct suspect *suspect = &cycle->suspects[i];
         uint32_t shared;
@@ -143,8 +144,10 @@ drop_unproved(struct cycle *cycle)
                    (void *)suspect->obj, suspect->armed,
                    gyre_rc_shared_count(shared));
         if (((shared & GYRE_RC_IS_ARMED) || FAULT(FAULT_FLAGS_FIRST)) &&
-            suspect->edges == suspect->armed)
+            suspect->edges == suspect->armed) {
+            *flags |= shared;
             continue;
+        }
         gyre_set_drop(cycle, i);
         /* A weak get may have let go of it again. */
         if ((shared & (GYRE_RC_IS_ARMED | GYRE_RC_WEAK | GYRE_RC_DEAD)) ==
@@ -166,10 +169,15 @@ drop_touched(struct cycle *cycle)
             gyre_set_drop(cycle, i);
 }
 
+/* Components are asked for by COMMIT when a member is WEAK. As a rule SUSPECT
+ * has seen that; else one more pass finds them, as a proof of its own
+ * .prove.parts. */
 bool
 gyre_phase_prove_beside(struct cycle *cycle)
 {
+    uint32_t flags;
     cycle->marks.count = 0; /* others use it as well */
+    cycle->parts |= (cycle->flags & GYRE_RC_WEAK) != 0;
     for (;;) {
         if (FAULT(FAULT_FLAGS_FIRST))
             drop_touched(cycle);
@@ -179,8 +187,12 @@ gyre_phase_prove_beside(struct cycle *cycle)
         GYRE_YIELD_POINT("flags");
         if (GYRE_CHECKING)
             check_explained(cycle);
-        if (!drop_unproved(cycle))
-            return true;
+        if (!drop_unproved(cycle, &flags)) {
+            if (cycle->parts || !(flags & GYRE_RC_WEAK))
+                return true;
+            cycle->parts = true;
+            continue;
+        }
         if (FAULT(FAULT_TRUST_FIRST_PASS))
             return gyre_set_count(cycle); /* for the components alone */
         GYRE_YIELD_POINT("rescue");

@@ -75,12 +75,34 @@ clear_members(struct cycle *cycle)
     }
 }
 
-static void
+/* The common case of release_slots(): one run is all. A target in the same
+ * page, as most are, is looked up there. */
+static inline void
+release_run(const struct page *page, struct gyre_object *obj,
+            const struct gyre_type *type)
+{
+    struct gyre_slot *slot =
+        (struct gyre_slot *)((char *)obj + type->first_slot);
+    for (uint32_t left = type->run_slots; left > 0; left--, slot++) {
+        struct gyre_object *ref = slot->ref;
+        if (ref == NULL)
+            continue;
+        slot->ref = NULL;
+        if ((((uintptr_t)ref ^ (uintptr_t)obj) >> GYRE_PAGE_SHIFT) != 0 ||
+            (page->gc[page_block_index(page, ref)] &
+             (GC_LIVE | GC_CANDIDATE)) != GC_CANDIDATE)
+            release_ref(ref);
+    }
+}
+
+static inline void
 reclaim_object(struct gyre_thread *self, struct free_batch *batch,
                struct page *page, struct gyre_object *obj)
 {
     const struct gyre_type *type = gyre_type_of(obj);
-    if (type->traits & TYPE_HAS_SLOTS)
+    if (GYRE_LIKELY(type->traits & TYPE_RUN))
+        release_run(page, obj, type);
+    else if (type->traits & TYPE_HAS_SLOTS)
         release_slots(obj, type);
     if (type->traits & TYPE_DEALLOCS)
         type->dealloc(obj);

@@ -56,8 +56,15 @@ count_edge(struct cycle *cycle, uint32_t from, uint32_t word)
         !suspect_is_member(&suspects[to]))
         return;
     suspects[to].edges++;
-    if (suspects[to].parent != suspects[from].parent)
+    if (cycle->parts && suspects[to].parent != suspects[from].parent)
         unite(suspects, from, to);
+}
+
+/* An edge within its page needs no fetch ahead. */
+static inline bool
+same_page(const void *a, const void *b)
+{
+    return (((uintptr_t)a ^ (uintptr_t)b) >> GYRE_PAGE_SHIFT) == 0;
 }
 
 static inline void
@@ -107,6 +114,24 @@ count_stopped(void *arg, struct gyre_object *obj)
                      window);
 }
 
+static inline void
+count_run(struct edge_window *window, const struct gyre_object *obj,
+          const struct gyre_type *type)
+{
+    const struct page *page = (const struct page *)gyre_page_record(obj);
+    const struct gyre_slot *slot =
+        (const struct gyre_slot *)((const char *)obj + type->first_slot);
+    for (uint32_t left = type->run_slots; left > 0; left--, slot++) {
+        /* acquire; pairs: gyre_slot_exchange(). See gyre_cycle_trace(). */
+        struct gyre_object *ref = gyre_load_acquire(&slot->ref);
+        if (same_page(ref, obj))
+            count_edge(window->cycle, window->from,
+                       page->gc[page_block_index(page, ref)]);
+        else if (ref != NULL)
+            window_edge(window, ref);
+    }
+}
+
 static bool
 count_member(struct edge_window *window, uint32_t index)
 {
@@ -118,7 +143,10 @@ count_member(struct edge_window *window, uint32_t index)
     if (cycle_type_waits(cycle, type))
         return cycle_table_push(cycle, &cycle->later, obj);
     window->from = index;
-    gyre_cycle_trace(cycle, obj, type, window_edge_fn, window);
+    if (GYRE_LIKELY(type->traits & TYPE_RUN))
+        count_run(window, obj, type);
+    else
+        gyre_cycle_trace(cycle, obj, type, window_edge_fn, window);
     return true;
 }
 
@@ -127,11 +155,13 @@ gyre_set_count(struct cycle *cycle)
 {
     struct edge_window window = {.cycle = cycle};
     struct suspect *suspects = cycle->suspects;
-    for (uint32_t i = 0; i < cycle->suspect_count; i++) {
+    /* as they were made, the first time */
+    for (uint32_t i = 0; cycle->counted && i < cycle->suspect_count; i++) {
         suspects[i].edges = 0;
         if (suspect_is_member(&suspects[i]))
             suspects[i].parent = i;
     }
+    cycle->counted = true;
     for (uint32_t i = 0; i < cycle->suspect_count; i++) {
         if (i + WINDOW < cycle->suspect_count)
             __builtin_prefetch(suspects[i + WINDOW].obj);

@@ -477,18 +477,23 @@ gyre_phase_suspect(struct cycle *cycle)
 /* ---- with the world running ---- */
 
 /* gc.check: some of the living are suspected as well, single ones and whole
- * pages, so that proofs have something to refuse: they hold for any set. */
-static void
+ * pages, so that proofs have something to refuse: they hold for any set. How
+ * many. */
+static uint64_t
 suspect_at_random(const struct page *page)
 {
+    uint64_t more = 0;
     uint32_t fresh = gyre_load_relaxed(&page->fresh);
     uint64_t dice = gyre_clock_ns() * UINT64_C(0x9e3779b97f4a7c15);
     bool whole = dice >> 61 == 0;
     for (uint32_t i = 0; i < fresh; i++) {
         dice = dice * UINT64_C(6364136223846793005) + 1;
-        if ((page->gc[i] & GC_CANDIDATE) && (whole || dice >> 59 == 0))
+        if ((page->gc[i] & GC_LIVE) && (whole || dice >> 59 == 0)) {
             page->gc[i] &= ~GC_LIVE;
+            more++;
+        }
     }
+    return more;
 }
 
 /* The suspects of a page, to the next places of the table. */
@@ -496,26 +501,16 @@ static void
 gather_suspects(struct cycle *cycle, const struct page *page)
 {
     uint32_t fresh = gyre_load_relaxed(&page->fresh);
+    uint32_t at = cycle->suspect_count;
     for (uint32_t i = 0; i < fresh; i++) {
         uint32_t word = page->gc[i];
         if ((word & (GC_LIVE | GC_CANDIDATE)) != GC_CANDIDATE)
             continue;
-        cycle->suspects[cycle->suspect_count].obj = page_object(page, i);
-        page->gc[i] = GC_CANDIDATE | cycle->suspect_count++;
+        cycle->suspects[at] =
+            (struct suspect){.obj = page_object(page, i), .parent = at};
+        page->gc[i] = GC_CANDIDATE | at++;
     }
-}
-
-static uint64_t
-count_suspects(const struct cycle *cycle)
-{
-    uint64_t count = 0;
-    for (size_t i = 0; i < cycle->pages.count; i++) {
-        const struct page *page = cycle->pages.items[i];
-        uint32_t fresh = gyre_load_relaxed(&page->fresh);
-        for (uint32_t k = 0; k < fresh; k++)
-            count += (page->gc[k] & (GC_LIVE | GC_CANDIDATE)) == GC_CANDIDATE;
-    }
-    return count;
+    cycle->suspect_count = at;
 }
 
 bool
@@ -527,10 +522,11 @@ gyre_phase_suspect_beside(struct cycle *cycle)
     GYRE_YIELD_POINT("suspect");
     if (!sweep(cycle, &counting, &marking))
         return gyre_cycle_give_up(cycle, GYRE_ERR_NOMEM);
+    /* each that is LIVE was traced once */
+    count = cycle->candidates - cycle->survivors;
     if (heap_option(cycle->heap, GYRE_OPT_GC_CHECK) != 0)
         for (size_t i = 0; i < cycle->pages.count; i++)
-            suspect_at_random(cycle->pages.items[i]);
-    count = count_suspects(cycle);
+            count += suspect_at_random(cycle->pages.items[i]);
     if (count == 0)
         return true;
     cycle->suspects_bytes = count * sizeof *cycle->suspects;
@@ -542,6 +538,7 @@ gyre_phase_suspect_beside(struct cycle *cycle)
         return gyre_cycle_give_up(cycle, GYRE_ERR_NOMEM);
     for (size_t i = 0; i < cycle->pages.count; i++)
         gather_suspects(cycle, cycle->pages.items[i]);
+    GYRE_ASSERT(cycle->suspect_count == count);
     /* relaxed: a statistic */
     gyre_fetch_add_relaxed(&cycle->heap->collector.suspected, count);
     return true;

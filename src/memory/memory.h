@@ -95,6 +95,10 @@ struct page {
 GYRE_STATIC_ASSERT(sizeof(struct page) <= GYRE_PAGE_RECORD_BYTES,
                    "page records have a fixed stride");
 
+/* Words that hold the stamps of a segment's pages, so many a word. */
+#define SEGMENT_STAMP_PAGES 8u
+#define SEGMENT_STAMP_WORDS (GYRE_SEGMENT_PAGES / SEGMENT_STAMP_PAGES)
+
 /* Head of a segment, or of the mapping of a block over 2 MiB. */
 struct segment {
     struct gyre_heap *heap; /* const */
@@ -112,11 +116,11 @@ struct segment {
     uint8_t node;         /* of memory; const */
     uint8_t huge;         /* 1: huge pages were asked for */
     uint8_t walked;       /* 1: a walk is here, so that it stays */
-    /* Stamps (bit = age in word 0) that objects of page i may carry, compact
-     * so that young pages are found without reading the records of old ones.
-     * Container pages only; 0 in free ones. Atomic: set by owners, cleared by
-     * the collector. .open.stamps */
-    uint8_t stamps[GYRE_SEGMENT_PAGES];
+    /* Stamps (bit = age in word 0) that objects of page i may carry, in byte
+     * i % 8 of word i / 8, compact so that young pages are found without
+     * reading the records of old ones. Container pages only; 0 in free ones.
+     * Atomic: set by owners, cleared by the collector. .open.stamps */
+    uint64_t stamps[SEGMENT_STAMP_WORDS] __attribute__((aligned(64)));
 };
 
 static inline struct segment *
@@ -141,36 +145,51 @@ page_index(const struct page *page)
            GYRE_PAGE_RECORD_BYTES;
 }
 
+static inline uint64_t *
+page_stamps_word(const struct page *page)
+{
+    return &segment_of(page)->stamps[page_index(page) / SEGMENT_STAMP_PAGES];
+}
+
+static inline unsigned
+page_stamps_shift(const struct page *page)
+{
+    return page_index(page) % SEGMENT_STAMP_PAGES * 8;
+}
+
 /* Ages of a page, added and taken away. */
 static inline uint32_t
 page_stamps(const struct page *page)
 {
     /* relaxed, here and below: what they say is bound to handshakes and
      * stops; only one another's bits must not get lost. .open.stamps */
-    return gyre_load_relaxed(&segment_of(page)->stamps[page_index(page)]);
-}
-
-static inline void
-page_stamps_set(const struct page *page, uint32_t stamps)
-{
-    gyre_store_relaxed(&segment_of(page)->stamps[page_index(page)],
-                       (uint8_t)stamps);
+    return (uint8_t)(gyre_load_relaxed(page_stamps_word(page)) >>
+                     page_stamps_shift(page));
 }
 
 static inline void
 page_stamps_add(const struct page *page, uint32_t stamps)
 {
     if ((page_stamps(page) & stamps) != stamps)
-        gyre_fetch_or_relaxed(&segment_of(page)->stamps[page_index(page)],
-                              (uint8_t)stamps);
+        gyre_fetch_or_relaxed(page_stamps_word(page),
+                              (uint64_t)stamps << page_stamps_shift(page));
 }
 
 static inline void
 page_stamps_keep(const struct page *page, uint32_t stamps)
 {
-    if ((page_stamps(page) & ~stamps) != 0)
-        gyre_fetch_and_relaxed(&segment_of(page)->stamps[page_index(page)],
-                               (uint8_t)stamps);
+    uint64_t taken = page_stamps(page) & ~stamps;
+    if (taken != 0)
+        gyre_fetch_and_relaxed(page_stamps_word(page),
+                               ~(taken << page_stamps_shift(page)));
+}
+
+/* Nobody else adds or takes away meanwhile. */
+static inline void
+page_stamps_set(const struct page *page, uint32_t stamps)
+{
+    page_stamps_keep(page, stamps);
+    page_stamps_add(page, stamps);
 }
 
 /* No object of the page is of any age any more. Nothing is written where
@@ -178,8 +197,7 @@ page_stamps_keep(const struct page *page, uint32_t stamps)
 static inline void
 page_stamps_clear(const struct page *page)
 {
-    if (page_stamps(page) != 0)
-        page_stamps_set(page, 0);
+    page_stamps_keep(page, 0);
 }
 
 /* Walks over all segments: under the page lock, or in a stop while pinned,
@@ -305,7 +323,10 @@ struct memory_heap {
     uint64_t spare_bytes;    /* of mappings alone that were freed and kept */
     uint64_t pinned;         /* > 0: no page is reformatted or unmapped;
                               * what empties waits in `retiring` */
-    uint64_t link_secret;    /* const: see gyre_link_mask() */
+    /* under page_lock: the collection that pinned knows all its pages, which
+     * have `gc`; others may be reformatted */
+    bool pages_listed;
+    uint64_t link_secret; /* const: see gyre_link_mask() */
     /* any thread, atomic */
     uint64_t mapped, mapped_peak; /* bytes */
     uint64_t pages_in_use;        /* not free; thread caches' not either */
@@ -524,6 +545,9 @@ void gyre_memory_options_changed(struct gyre_heap *heap);
  * unmapped: a collection is open. Nests. */
 void gyre_memory_pin(struct gyre_heap *heap);
 void gyre_memory_unpin(struct gyre_heap *heap);
+/* While pinned: the collection has given `gc` to all pages it will look at,
+ * and others that empty may be used again; or takes them back from now on. */
+void gyre_memory_pages_listed(struct gyre_heap *heap, bool listed);
 /* Without the page lock: that it is has been known since a stop or a
  * handshake; that it is no more is seen at any time. */
 static inline bool

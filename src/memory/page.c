@@ -238,8 +238,5 @@ gyre_page_needs_grace(struct gyre_heap *heap, const struct page *page)
 {
     if (memory_is_pinned(&heap->memory))
         return true;
-    /* relaxed: an object's flag was set before its death, which this thread
-     * saw */
-    return page->kind != GYRE_PAGE_RAW &&
-           gyre_load_relaxed(&page->stale_readers) != 0;
+    return page_has_stale_readers(page);
 }

@@ -146,7 +146,17 @@ void gyre_page_note(struct gyre_thread *self, struct page *page);
  * any span. */
 bool gyre_page_is_restless(const struct page *page);
 
-/* Whether an empty page waits for a grace period before it changes. */
+static inline bool
+page_has_stale_readers(const struct page *page)
+{
+    /* relaxed: an object's flag was set before its death, which this thread
+     * saw */
+    return page->kind != GYRE_PAGE_RAW &&
+           gyre_load_relaxed(&page->stale_readers) != 0;
+}
+
+/* Whether an empty page waits for a grace period, or for the end of an open
+ * collection, before it changes. */
 bool gyre_page_needs_grace(struct gyre_heap *heap, const struct page *page);
 /* An empty page that is in no list and nobody's: to the heap, or to what
  * waits for a grace period. Not under the page lock. */

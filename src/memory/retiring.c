@@ -20,18 +20,29 @@ retiring_push(struct memory_heap *memory, struct page *page)
                            span_page_count(page));
 }
 
+/* An open collection has all the pages it wants, and this is none of them: it
+ * has had its first objects since. Page lock held, so that `gc` stands. */
+static bool
+is_unlisted(const struct memory_heap *memory, const struct page *page)
+{
+    return memory->pages_listed && page->span_pages != 0 && page->gc == NULL;
+}
+
 void
 gyre_page_dispose(struct gyre_heap *heap, struct page *page)
 {
     struct memory_heap *memory = &heap->memory;
+    bool waits = gyre_page_needs_grace(heap, page);
     GYRE_ASSERT(page->head == page && page->next == NULL);
-    if (!gyre_page_needs_grace(heap, page)) {
-        gyre_segment_give(heap, page);
-        return;
+    if (waits) {
+        pthread_mutex_lock(&memory->page_lock);
+        waits = page_has_stale_readers(page) || !is_unlisted(memory, page);
+        if (waits)
+            retiring_push(memory, page);
+        pthread_mutex_unlock(&memory->page_lock);
     }
-    pthread_mutex_lock(&memory->page_lock);
-    retiring_push(memory, page);
-    pthread_mutex_unlock(&memory->page_lock);
+    if (!waits)
+        gyre_segment_give(heap, page);
 }
 
 void
@@ -105,6 +116,15 @@ void
 gyre_memory_pin(struct gyre_heap *heap)
 {
     pin_add(heap, 1);
+}
+
+void
+gyre_memory_pages_listed(struct gyre_heap *heap, bool listed)
+{
+    struct memory_heap *memory = &heap->memory;
+    pthread_mutex_lock(&memory->page_lock);
+    memory->pages_listed = listed;
+    pthread_mutex_unlock(&memory->page_lock);
 }
 
 /* Pages that retired for the pin's sake alone. NULL while it is held. */

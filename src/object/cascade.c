@@ -53,6 +53,49 @@ release_tables(struct gyre_object *obj, const struct gyre_type *type)
         release_array((struct gyre_array *)((char *)obj + type->arrays[i]));
 }
 
+/* gyre_decref() for the common case, the last reference to an object of the
+ * thread's own of which nobody is told: without a call for each. */
+static inline void
+release_plain(struct mutator *self, struct gyre_object *ref)
+{
+    const struct gyre_type *type = gyre_type_of(ref);
+    /* acquire; pairs: gyre_decref_shared(). As in gyre_decref_zero(). */
+    if (GYRE_CHECKING || gyre_load_relaxed(&ref->rc_local) != gyre_self_mark ||
+        gyre_load_acquire(&ref->rc_shared) != 0 ||
+        (type->traits & TYPE_PLAIN) == 0) {
+        gyre_decref(ref);
+        return;
+    }
+    /* relaxed: as in decref_zero_slow() */
+    gyre_store_relaxed((gyre_word *)&ref->rc_local, RC_DEAD_WORD);
+    if (!object_dies_plainly(ref, type)) {
+        gyre_cascade_defer(self, ref);
+        return;
+    }
+    object_check_end(ref, "decref");
+    memory_block_free(&self->fast, ref);
+}
+
+/* The slots are one run and all there is. What they name is fetched ahead. */
+static inline void
+release_run(struct mutator *self, struct gyre_object *obj,
+            const struct gyre_type *type)
+{
+    struct gyre_slot *slot =
+        (struct gyre_slot *)((char *)obj + type->first_slot);
+    struct gyre_slot *end = slot + type->run_slots;
+    for (struct gyre_slot *ahead = slot + 1; ahead < end; ahead++)
+        __builtin_prefetch(ahead->ref, 1);
+    for (; slot < end; slot++) {
+        struct gyre_object *ref = slot->ref;
+        if (ref == NULL)
+            continue;
+        /* relaxed, as in release_slot() */
+        gyre_store_relaxed(&slot->ref, (struct gyre_object *)NULL);
+        release_plain(self, ref);
+    }
+}
+
 /* Release everything a dead object held, then the object. */
 static void
 process(struct mutator *self, struct gyre_object *obj, struct free_batch *batch)
@@ -61,6 +104,12 @@ process(struct mutator *self, struct gyre_object *obj, struct free_batch *batch)
     if (GYRE_UNLIKELY(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_WEAK)) {
         GYRE_YIELD_POINT("dead, weakly named");
         gyre_weak_clear(self, obj, true);
+    }
+    if (GYRE_LIKELY(type->traits & TYPE_PLAIN)) {
+        release_run(self, obj, type);
+        object_check_end(obj, "decref");
+        free_batch_block(&self->fast, batch, obj);
+        return;
     }
     if (type->traits & TYPE_HAS_SLOTS)
         release_tables(obj, type);
