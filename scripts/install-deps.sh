@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install what is missing of what the build needs: Debian 12 or later.
 #   install-deps.sh          gcc, cmake and the libraries: builds and runs
-#   install-deps.sh --all    clang as well: for scripts/test.sh
+#   install-deps.sh --all    clang, spin as well: for scripts/test.sh
 #   install-deps.sh --programs    what scripts/malloc-programs.sh runs
 #   install-deps.sh --peers  the allocators that gyre-bench measures beside
 set -eu
@@ -9,7 +9,8 @@ set -eu
 packages="gcc g++ libc6-dev cmake ninja-build pkg-config python3
           liburcu-dev libcmocka-dev libyajl-dev zlib1g-dev"
 if [ "${1:-}" = "--all" ]; then
-    packages="$packages clang libclang-rt-14-dev llvm valgrind libjs-chart.js"
+    packages="$packages clang libclang-rt-14-dev llvm valgrind libjs-chart.js
+              spin"
 elif [ "${1:-}" = "--programs" ]; then
     packages="$packages libpython3.11-testsuite git sqlite3 redis-server
               redis-tools"

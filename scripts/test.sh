@@ -2,7 +2,7 @@
 # The demo, then the tests: built by gcc for release, hardened, and with the
 # address and thread sanitizers, and by clang with the thread sanitizer; in each
 # the small heap for 20 seconds and the unit tests; in release the oracle's
-# faults and bad input as well. Under 15 minutes on 2 processors.
+# faults, bad input and the models as well. Under 15 minutes on 2 processors.
 # All of it is run, so that one failure does not hide another.
 set -eu
 cd "$(dirname "$0")/.."
@@ -35,6 +35,10 @@ done
 say "release: every mix, bad input, and faults that must be found"
 ctest --preset release --label-regex "stress|mutant" --repeat until-pass:2 ||
     failed="$failed oracle"
+
+# The protocols' models, with small bounds, and every broken variant of them.
+say "models"
+ctest --preset release --label-regex model_quick -j 2 || failed="$failed models"
 
 for preset in $presets; do
     say "$preset: tests"

@@ -43,9 +43,10 @@ enum gyre_type_flags {
     GYRE_TYPE_TRACK_LATE = 1u << 3,
     /* `trace` may run at any time, on another thread, while the object is
      * used and when it is dead but for its memory: it reads each reference
-     * and pointer atomically, buffers carry their own bounds, and what it
-     * may read is given back by gyre_mem_retire(). Without this `trace` runs
-     * in stops alone. */
+     * and pointer with acquire, whoever changes them stores with release after
+     * gyre_touch(), buffers carry their own bounds, and what it may read is
+     * given back by gyre_mem_retire(). Without this `trace` runs in stops
+     * alone. */
     GYRE_TYPE_TRACE_ANYTIME = 1u << 4
 };
 
