@@ -57,6 +57,18 @@ foreach(fault ${stress_faults})
                      -P ${CMAKE_CURRENT_SOURCE_DIR}/mutant.cmake)
     set_tests_properties(mutant_${number}_${fault} PROPERTIES
         LABELS mutant FIXTURES_REQUIRED mutants TIMEOUT 120 PROCESSORS 2)
+    # the others must be found beside the program as well; not by the thread
+    # sanitizer, under which little is collected in the time
+    if(NOT fault IN_LIST concurrent_faults AND NOT sanitize STREQUAL "thread")
+        add_test(NAME mutant_beside_${number}_${fault}
+                 COMMAND ${CMAKE_COMMAND}
+                         -DPROGRAM=$<TARGET_FILE:gyre-stress-fault-${number}>
+                         -DHEAP=${stress_heap} -DSANITIZE=${sanitize}
+                         -DCOLLECTOR=concurrent -DMIX=${mix}
+                         -P ${CMAKE_CURRENT_SOURCE_DIR}/mutant.cmake)
+        set_tests_properties(mutant_beside_${number}_${fault} PROPERTIES
+            LABELS mutant FIXTURES_REQUIRED mutants TIMEOUT 120 PROCESSORS 2)
+    endif()
 endforeach()
 
 # The models' broken variants: the test that is the trail of one has to fail with

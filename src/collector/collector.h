@@ -54,10 +54,10 @@ struct collector {
     uint64_t long_lived, long_lived_pending; /* survivors of old and, since
                                               * then, of middle collections */
     uint64_t looked_at_since_old; /* candidates of collections not old */
-    uint32_t disabled;                       /* > 0: no automatic collections */
-    uint32_t asked;       /* generation + 1 of one asked for; 0: none */
-    uint32_t grace_asked; /* 1: pages wait for a grace period */
-    uint64_t frozen;      /* objects */
+    uint32_t disabled;            /* > 0: no automatic collections */
+    uint32_t asked;               /* generation + 1 of one asked for; 0: none */
+    uint32_t grace_asked;         /* 1: pages wait for a grace period */
+    uint64_t frozen;              /* objects */
     uint64_t collections[GYRE_GENERATIONS];
     uint64_t collected, uncollectable, resurrected, abandoned;
     uint64_t slices, suspected, suspected_falsely;
