@@ -149,7 +149,8 @@ static const struct argp argp = {
     .args_doc = "GROUP...",
     .doc = "Measure gyre: groups of rows, or single rows as GROUP.ROW. Runs "
            "of a group's rows alternate, each in a process of its own. \"all\" "
-           "is everything but the group \"pause\" and the set \"collector\", which "
+           "is everything but the group \"pause\" and the set \"collector\", "
+           "which "
            "take some minutes.",
 };
 

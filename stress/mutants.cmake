@@ -62,7 +62,8 @@ foreach(fault ${stress_faults})
     if(NOT fault IN_LIST concurrent_faults AND NOT sanitize STREQUAL "thread")
         add_test(NAME mutant_beside_${number}_${fault}
                  COMMAND ${CMAKE_COMMAND}
-                         -DPROGRAM=$<TARGET_FILE:gyre-stress-fault-${number}>
+                         -DPROGRAM=$<TARGET_FILE:gyre-stress-faults-${sanitize}>
+                         -DFAULT=${number}
                          -DHEAP=${stress_heap} -DSANITIZE=${sanitize}
                          -DCOLLECTOR=concurrent -DMIX=${mix}
                          -P ${CMAKE_CURRENT_SOURCE_DIR}/mutant.cmake)

@@ -92,7 +92,7 @@ struct cycle {
     uint32_t flags;    /* rc_shared of what is not held, together */
     uint64_t candidates, survivors, members;
     int64_t net_at_open; /* the collector's `net` when they were chosen */
-    bool stopped; /* the world is */
+    bool stopped;        /* the world is */
 
     /* with gc.concurrent */
     bool beside;              /* the world runs */
