@@ -363,7 +363,7 @@ inline no_links()
 #define EDGE(i, x) (F[i] == (x) && S[(i) / 2])
 #define EDGES(x) (EDGE(2, x) + EDGE(3, x) + EDGE(4, x) + EDGE(5, x) + \
                   EDGE(6, x) + EDGE(7, x))
-#define CLOSED(x) (!S[x] || EDGES(x) == record[x])
+#define BALANCED(x) (!S[x] || EDGES(x) == record[x])
 
 inline next_slot()
 {
@@ -630,7 +630,7 @@ proctype Collector()
     atomic {
         /* what the pass below would find */
         if
-        :: !CLOSED(1) || !CLOSED(2) || !CLOSED(3) -> over = 1; goto done
+        :: !BALANCED(1) || !BALANCED(2) || !BALANCED(3) -> over = 1; goto done
         :: else
         fi;
 #endif
