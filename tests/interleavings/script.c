@@ -63,11 +63,17 @@ script_plan(const char *point, unsigned nth, void (*act)(void))
 void
 script_end(void)
 {
+    struct script left = {0};
+    /* Other threads may be at a point at this moment. */
+    pthread_mutex_lock(&scripts_lock);
     for (unsigned i = 0; i < SCRIPTS; i++)
         if (scripts[i].point != NULL && scripts[i].nth != 0)
-            fail_msg("came to \"%s\" %u times, not %u", scripts[i].point,
-                     scripts[i].seen, scripts[i].nth);
+            left = scripts[i];
     memset(scripts, 0, sizeof scripts);
+    pthread_mutex_unlock(&scripts_lock);
+    if (left.point != NULL)
+        fail_msg("came to \"%s\" %u times, not %u", left.point, left.seen,
+                 left.nth);
 }
 
 int

@@ -64,7 +64,7 @@ test_member_named_before_the_lock_keeps_its_component(void **state)
     node_link(apart, apart);
     node_drop(apart);
     cast_ring(plain_node_new(fx), plain_node_new(fx));
-    script_plan("weak lock", 2, cast_get);
+    script_plan("weak lock", 1, cast_get);
     script_collect(fx);
     assert_int_equal(fixture_live(fx), 2); /* without `apart` */
     assert_ptr_equal(gyre_slot_peek(&cast.named->left), &cast.mate->head);
