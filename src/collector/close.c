@@ -17,9 +17,8 @@ take_tables(struct cycle *cycle)
             compact[k] = (struct cycle_page){0, 0};
         }
     }
-    if (cycle->tables != NULL)
-        gyre_memory_table_delete(cycle->heap, cycle->tables,
-                                 cycle->table_words * sizeof *cycle->tables);
+    gyre_spare_give(cycle->heap, SPARE_WORDS, cycle->tables,
+                    cycle->tables_bytes);
     cycle->tables = NULL;
 }
 
@@ -143,8 +142,8 @@ gyre_phase_close_beside(struct cycle *cycle)
             age_page(cycle, cycle->pages.items[i]);
             rcu_member_quiescent(&cycle->self->part.rcu);
         }
-    gyre_memory_table_delete(cycle->heap, cycle->suspects,
-                             cycle->suspects_bytes);
+    gyre_spare_give(cycle->heap, SPARE_SUSPECTS, cycle->suspects,
+                    cycle->suspects_bytes);
     cycle->suspects = NULL;
     take_tables(cycle);
     if (cycle->pinned)

@@ -30,6 +30,7 @@ gyre_collector_init(struct gyre_heap *heap)
 void
 gyre_collector_destroy(struct gyre_heap *heap)
 {
+    gyre_spare_drop(heap);
     pthread_cond_destroy(&heap->collector.done);
     pthread_cond_destroy(&heap->collector.wake);
     pthread_mutex_destroy(&heap->collector.thread_lock);
@@ -49,6 +50,7 @@ gyre_collector_after_fork_child(struct gyre_heap *heap, struct mutator *holder)
         pthread_mutex_lock(&collector->lock);
     collector->started = collector->stopping = collector->working = false;
     collector->emergencies_done = collector->emergencies_wanted;
+    collector->waiters = 0;
     /* A thread sanitizer's runtime can't start threads in a forked child:
      * there collections run on the threads that ask for them. */
     collector->no_threads = GYRE_TSAN;

@@ -39,6 +39,13 @@ word0_with_stamp(uint64_t word0, unsigned stamp)
            ((uint64_t)stamp << GYRE_WORD0_STAMP_SHIFT);
 }
 
+/* A table of the last cycle, kept for the next; NULL: none. */
+struct spare {
+    void *table;
+    size_t bytes; /* mapped */
+};
+enum spare_table { SPARE_WORDS, SPARE_SUSPECTS, SPARE_TABLES };
+
 /* A heap's collector. One collection, walk or check at a time: `lock` is
  * taken while detached, and held across stops. */
 struct collector {
@@ -69,12 +76,14 @@ struct collector {
 
     pthread_mutex_t grace_lock; /* held while waiting for readers: a fork must
                                  * not find liburcu's locks taken by us */
+    struct spare spares[SPARE_TABLES]; /* under lock */
     struct object_list garbage; /* under lock; each entry holds a reference */
 
     /* the heap's own thread */
     pthread_mutex_t thread_lock; /* a leaf lock but for pthread_create */
     pthread_cond_t wake;
     pthread_t thread;
+    uint32_t waiters; /* threads that wait for it; under thread_lock, atomic */
     /* under thread_lock */
     bool started, stopping;
     bool working;        /* it does what was asked */
@@ -125,6 +134,14 @@ void gyre_pacing_poll(struct mutator *self);
  * or is inside a callback. */
 bool gyre_collector_lock(struct mutator *self);
 void gyre_collector_unlock(struct mutator *self);
+
+/* spare.c: a zeroed table of at least `*bytes`, raised to what is mapped; NULL
+ * when out of memory. Given back it may be kept. With the collector's lock. */
+void *gyre_spare_take(struct gyre_heap *heap, enum spare_table which,
+                      size_t *bytes);
+void gyre_spare_give(struct gyre_heap *heap, enum spare_table which,
+                     void *table, size_t bytes);
+void gyre_spare_drop(struct gyre_heap *heap);
 
 /* One collection; the caller holds the collector lock, attached. */
 enum gyre_status gyre_cycle_run(struct mutator *self,

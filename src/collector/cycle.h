@@ -74,7 +74,7 @@ struct cycle {
     uint32_t stamps;          /* ages of the candidates */
     struct cycle_table pages; /* struct page *, those with candidates */
     uint32_t *tables;         /* all side tables, one mapping */
-    size_t table_words;
+    size_t table_words, tables_bytes;
     struct cycle_table marks; /* SUSPECT's stack: live, not yet traced */
     struct cycle_table garbage_pages; /* struct page *, those with members */
     struct cycle_table set;           /* the members, when `lists_set` */
@@ -105,6 +105,7 @@ struct cycle {
     bool counted; /* edges among suspects, once at least */
     bool parts;   /* components are known: a member is WEAK */
     uint64_t slice_began_ns, slice_took_ns;
+    uint64_t slice_looked_ns, slice_stride_ns; /* looks at the clock */
     uint32_t slice_steps;
     uint32_t closed; /* shards whose locks are held, as bits */
 };

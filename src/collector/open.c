@@ -154,8 +154,9 @@ give_tables(struct cycle *cycle)
 {
     uint32_t *table;
     if (cycle->table_words > 0) {
-        cycle->tables = gyre_memory_table_new(
-            cycle->heap, cycle->table_words * sizeof *cycle->tables);
+        cycle->tables_bytes = cycle->table_words * sizeof *cycle->tables;
+        cycle->tables =
+            gyre_spare_take(cycle->heap, SPARE_WORDS, &cycle->tables_bytes);
         if (cycle->tables == NULL)
             return false;
     }

@@ -70,21 +70,31 @@ gyre_slice_begin(struct cycle *cycle)
     status = gyre_cycle_stop(cycle);
     if (status != GYRE_OK)
         return gyre_cycle_give_up(cycle, status);
-    cycle->slice_began_ns = gyre_clock_ns();
+    cycle->slice_began_ns = cycle->slice_looked_ns = gyre_clock_ns();
+    cycle->slice_stride_ns -= cycle->slice_stride_ns / 4;
     cycle->slice_steps = 0;
     /* relaxed: a statistic */
     gyre_fetch_add_relaxed(&cycle->heap->collector.slices, 1);
     return true;
 }
 
+/* Over when what may come until the next look at the clock would not fit: as
+ * much as in the longest such stride of late, where caches were cold. */
 bool
 gyre_slice_is_over(struct cycle *cycle)
 {
-    uint64_t budget;
+    uint64_t budget, now, stride;
     if (++cycle->slice_steps % SLICE_STEPS != 0)
         return false;
     budget = heap_option(cycle->heap, GYRE_OPT_GC_SLICE) * 1000;
-    return gyre_clock_ns() - cycle->slice_began_ns >= budget;
+    now = gyre_clock_ns();
+    stride = now - cycle->slice_looked_ns;
+    cycle->slice_looked_ns = now;
+    if (stride > budget / 2) /* something else had the processor */
+        stride = budget / 2;
+    if (stride > cycle->slice_stride_ns)
+        cycle->slice_stride_ns = stride;
+    return now + cycle->slice_stride_ns - cycle->slice_began_ns >= budget;
 }
 
 void
@@ -103,7 +113,8 @@ leave_share(struct cycle *cycle)
     uint64_t wait = cycle->slice_took_ns * share / (100 - share);
     struct timespec time = {(time_t)(wait / 1000000000),
                             (long)(wait % 1000000000)};
-    if (wait == 0)
+    /* relaxed: a hint. Those who outrun the collector wait for its end. */
+    if (wait == 0 || gyre_load_relaxed(&cycle->heap->collector.waiters) > 0)
         return;
     gyre_detach_for_wait(cycle->self);
     clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);

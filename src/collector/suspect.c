@@ -530,10 +530,10 @@ gyre_phase_suspect_beside(struct cycle *cycle)
     if (count == 0)
         return true;
     cycle->suspects_bytes = count * sizeof *cycle->suspects;
-    cycle->suspects =
-        count > SUSPECTS_MOST
-            ? NULL
-            : gyre_memory_table_new(cycle->heap, cycle->suspects_bytes);
+    cycle->suspects = count > SUSPECTS_MOST
+                          ? NULL
+                          : gyre_spare_take(cycle->heap, SPARE_SUSPECTS,
+                                            &cycle->suspects_bytes);
     if (cycle->suspects == NULL)
         return gyre_cycle_give_up(cycle, GYRE_ERR_NOMEM);
     for (size_t i = 0; i < cycle->pages.count; i++)

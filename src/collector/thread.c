@@ -215,6 +215,10 @@ run_emergency(struct mutator *self)
     gyre_store_relaxed(&collector->yield, 0u);
     /* an error is counted, and the allocation fails */
     (void)gyre_collect(heap, GYRE_GEN_OLD);
+    if (gyre_collector_lock(self)) {
+        gyre_spare_drop(heap);
+        gyre_collector_unlock(self);
+    }
     gyre_collector_grace(self);
     ended = gyre_clock_ns();
     /* relaxed: a statistic */
@@ -264,6 +268,14 @@ stand_aside(struct mutator *self)
     gyre_participant_detach(&self->part);
 }
 
+/* Under thread_lock. */
+static void
+count_waiter(struct collector *collector, uint32_t more)
+{
+    /* relaxed: a hint for who reads it without the lock */
+    gyre_store_relaxed(&collector->waiters, collector->waiters + more);
+}
+
 void
 gyre_collector_wait(struct mutator *self, uint64_t most_ns)
 {
@@ -272,11 +284,13 @@ gyre_collector_wait(struct mutator *self, uint64_t most_ns)
     gyre_account_begin(self);
     stand_aside(self);
     pthread_mutex_lock(&collector->thread_lock);
+    count_waiter(collector, 1);
     while (collector->started && !collector->stopping &&
            (collector->working || anything_asked(collector)) &&
            pthread_cond_timedwait(&collector->done, &collector->thread_lock,
                                   &until) != ETIMEDOUT)
         ;
+    count_waiter(collector, -1u);
     pthread_mutex_unlock(&collector->thread_lock);
     gyre_return_from_wait(self);
     gyre_account_end(self);
@@ -317,12 +331,14 @@ gyre_collector_emergency(struct gyre_thread *fast)
     stand_aside(self);
     pthread_mutex_lock(&collector->thread_lock);
     ticket = ++collector->emergencies_wanted;
+    count_waiter(collector, 1);
     pthread_cond_signal(&collector->wake);
     do
         over = collector->emergencies_done >= ticket;
     while (!over && collector->started && !collector->stopping &&
            pthread_cond_timedwait(&collector->done, &collector->thread_lock,
                                   &until) != ETIMEDOUT);
+    count_waiter(collector, -1u);
     pthread_mutex_unlock(&collector->thread_lock);
     gyre_return_from_wait(self);
     gyre_account_end(self);
