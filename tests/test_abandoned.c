@@ -3,7 +3,7 @@
  * finds all. Linked with --wrap of the library's own allocations. */
 #include <limits.h>
 
-#include "support/fixture.h"
+#include "support/owner.h"
 
 #include <memory/memory.h>
 
@@ -93,46 +93,6 @@ static struct gyre_type list_type = {
     .dealloc = list_dealloc,
 };
 
-/* Its reference is known to `trace`, which waits for a stop. */
-struct owner {
-    struct gyre_object head;
-    struct gyre_slot own;
-    struct fixture *fx;
-};
-static void
-owner_trace(struct gyre_object *obj, gyre_edge_fn edge, void *arg)
-{
-    edge(gyre_slot_peek(&((struct owner *)obj)->own), arg);
-}
-static void
-owner_clear(struct gyre_object *obj)
-{
-    struct owner *owner = (struct owner *)obj;
-    struct gyre_object *own = gyre_load_relaxed(&owner->own.ref);
-    gyre_store_relaxed(&owner->own.ref, (struct gyre_object *)NULL);
-    if (own != NULL)
-        gyre_decref(own);
-}
-static void
-owner_dealloc(struct gyre_object *obj)
-{
-    gyre_fetch_sub_relaxed(&((struct owner *)obj)->fx->live, 1);
-}
-static struct gyre_type owner_type = {
-    .name = "owner",
-    .size = sizeof(struct owner),
-    .trace = owner_trace,
-    .clear = owner_clear,
-    .dealloc = owner_dealloc,
-};
-/* The same without `clear`: a cycle of it can't be broken. */
-static struct gyre_type stuck_type = {
-    .name = "stuck",
-    .size = sizeof(struct owner),
-    .trace = owner_trace,
-    .dealloc = owner_dealloc,
-};
-
 /* Not prompt: its finalizer waits in a list. */
 static void
 late_finalize(struct gyre_object *obj)
@@ -201,16 +161,6 @@ list_new(struct fixture *fx)
     return list;
 }
 
-static struct owner *
-owner_new(struct fixture *fx, const struct gyre_type *type)
-{
-    struct owner *owner = GYRE_NEW(struct owner, type);
-    assert_non_null(owner);
-    owner->fx = fx;
-    fx->live++;
-    return owner;
-}
-
 static void
 called_back(struct gyre_object *weakref, void *arg)
 {
@@ -239,7 +189,7 @@ make_rings(struct fixture *fx)
 
 /* Lists that hold themselves, and `owner`s that do. */
 static void
-make_loops(struct fixture *fx, const struct gyre_type *owners)
+make_loops(struct fixture *fx, struct gyre_type *owners)
 {
     for (int i = 0; i < OWNERS; i++) {
         struct owner *owner = owner_new(fx, owners);
@@ -286,7 +236,7 @@ make_kept(struct fixture *fx)
 
 struct kind {
     const char *options;
-    const struct gyre_type *owners;
+    struct gyre_type *owners;
     enum gyre_generation generation;
     bool all; /* of the garbage is freed, nothing kept for the program */
 };

@@ -326,19 +326,6 @@ test_growing_heap_is_looked_at_in_proportion(void **state)
 
 /* ---- what is due in the end ---- */
 
-static struct node *
-ring_new(struct fixture *fx, int count)
-{
-    struct node *first = plain_node_new(fx), *last = first;
-    for (int i = 1; i < count; i++) {
-        struct node *next = plain_node_new(fx);
-        gyre_slot_move(&last->head, &last->left, &next->head);
-        last = next;
-    }
-    gyre_slot_set(&last->head, &last->left, &first->head);
-    return first;
-}
-
 /* Covers docs/design/cycle.md .policy: garbage that is old goes in the end,
  * though nothing but short-lived garbage is made, and however much else is
  * old; and it does not cost a full collection each time. */

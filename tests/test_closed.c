@@ -40,20 +40,6 @@ take_and_drop(struct fixture *fx, struct gyre_thread *self, void *arg)
     gyre_fetch_add_relaxed(&hammer->answers, answers);
 }
 
-static struct node *
-ring_new(struct fixture *fx, int count, struct node *(*make)(struct fixture *))
-{
-    struct node *first = make(fx), *last = first;
-    for (int i = 1; i < count; i++) {
-        struct node *next = plain_node_new(fx);
-        gyre_slot_move(&last->head, &last->left, &next->head);
-        last = next;
-    }
-    gyre_slot_set(&last->head, &last->left, &first->head);
-    first->payload = 42;
-    return first;
-}
-
 #define HAMMERS 2
 
 static void
@@ -92,10 +78,12 @@ cycles_until_gone(const char *options, int count, bool finalized, bool walks)
     struct node *ring;
     int cycles = 0;
     fixture_open(&fx, options);
-    ring = ring_new(&fx, count, finalized ? node_new : plain_node_new);
+    ring = finalized ? node_new(&fx) : plain_node_new(&fx);
+    ring->payload = 42;
+    ring_through(&fx, ring, count);
     hammer_begin(&fx, &hammer, workers, ring, walks);
     for (int i = 0; i < OTHERS; i++)
-        node_drop(ring_new(&fx, 10, plain_node_new));
+        node_drop(ring_new(&fx, 10));
     node_drop(ring);
     do {
         assert_int_equal(gyre_collect(fx.heap, GYRE_GEN_OLD), GYRE_OK);

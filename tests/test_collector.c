@@ -5,23 +5,10 @@
 
 /* ---- shapes ---- */
 
-static struct node *
-ring_of(struct fixture *fx, int count)
-{
-    struct node *first = plain_node_new(fx), *last = first;
-    for (int i = 1; i < count; i++) {
-        struct node *next = plain_node_new(fx);
-        gyre_slot_move(&last->head, &last->left, &next->head);
-        last = next;
-    }
-    gyre_slot_set(&last->head, &last->left, &first->head);
-    return first;
-}
-
 static void
 drop_ring(struct fixture *fx, int count)
 {
-    node_drop(ring_of(fx, count));
+    node_drop(ring_new(fx, count));
 }
 
 static uint64_t
@@ -48,7 +35,7 @@ test_garbage_cycles_are_freed_and_live_ones_kept(void **state)
     struct fixture *fx = *state;
     const int sizes[] = {1, 2, 3, 10, 1000, 50000};
     for (unsigned i = 0; i < 6; i++) {
-        struct node *live = ring_of(fx, sizes[i]);
+        struct node *live = ring_new(fx, sizes[i]);
         drop_ring(fx, sizes[i]);
         assert_int_equal(fixture_live(fx), 2 * sizes[i]);
         collect(fx, GYRE_GEN_YOUNG);
@@ -72,7 +59,7 @@ static void
 test_references_into_and_out_of_a_cycle_are_respected(void **state)
 {
     struct fixture *fx = *state;
-    struct node *ring = ring_of(fx, 10), *outside = plain_node_new(fx);
+    struct node *ring = ring_new(fx, 10), *outside = plain_node_new(fx);
     struct node *holder = plain_node_new(fx);
     gyre_slot_set(&ring->head, &ring->right, &outside->head);
     gyre_slot_set(&holder->head, &holder->left, &ring->head);
@@ -183,7 +170,7 @@ static void
 test_survivors_are_promoted(void **state)
 {
     struct fixture *fx = *state;
-    struct node *young = ring_of(fx, 3), *middle = ring_of(fx, 3);
+    struct node *young = ring_new(fx, 3), *middle = ring_new(fx, 3);
     collect(fx, GYRE_GEN_YOUNG); /* both are of the middle generation */
     node_drop(middle);
     collect(fx, GYRE_GEN_YOUNG);
@@ -229,7 +216,7 @@ test_old_objects_keep_young_ones(void **state)
     struct node *old = plain_node_new(fx), *ring;
     collect(fx, GYRE_GEN_OLD);
     for (int i = 0; i < 10; i++) {
-        ring = ring_of(fx, 4);
+        ring = ring_new(fx, 4);
         gyre_slot_move(&old->head, &old->left, &ring->head);
         collect(fx, GYRE_GEN_YOUNG);
         assert_int_equal(fixture_live(fx), i == 0 ? 5 : 5 + 4 * i);
@@ -532,7 +519,7 @@ static void
 test_frozen_objects_are_left_alone(void **state)
 {
     struct fixture *fx = *state;
-    struct node *ring = ring_of(fx, 10), *single = plain_node_new(fx);
+    struct node *ring = ring_new(fx, 10), *single = plain_node_new(fx);
     struct node *leaf = leaf_node_new(fx);
     assert_int_equal(gyre_frozen_count(fx->heap), 0);
     assert_int_equal(gyre_freeze(fx->heap), GYRE_OK);
@@ -634,7 +621,7 @@ static void
 test_save_all_lists_everything_collected(void **state)
 {
     struct fixture *fx = *state;
-    struct node *ring = ring_of(fx, 10), *finalized = node_new(fx);
+    struct node *ring = ring_new(fx, 10), *finalized = node_new(fx);
     struct gyre_object *weak, *out;
     assert_int_equal(gyre_option_set(fx->heap, GYRE_OPT_GC_SAVE_ALL, 1),
                      GYRE_OK);
@@ -672,7 +659,7 @@ make_garbage(struct fixture *fx, struct gyre_thread *self, void *arg)
 {
     struct node *kept[16] = {NULL};
     for (int i = 0; i < FIXTURE_SCALED(20000); i++) {
-        struct node *ring = i % 7 == 0 ? node_new(fx) : ring_of(fx, 1 + i % 5);
+        struct node *ring = i % 7 == 0 ? node_new(fx) : ring_new(fx, 1 + i % 5);
         if (i % 7 == 0)
             node_link(ring, ring);
         if (kept[i & 15] != NULL)
@@ -728,12 +715,12 @@ static void
 test_walk_sees_every_live_object(void **state)
 {
     struct fixture *fx = *state;
-    struct node *ring = ring_of(fx, 10), *leaf = leaf_node_new(fx);
+    struct node *ring = ring_new(fx, 10), *leaf = leaf_node_new(fx);
     int seen = 0;
     node_drop(plain_node_new(fx));
     assert_int_equal(gyre_heap_walk(fx->heap, count_object, &seen), GYRE_OK);
     assert_int_equal(seen, 11);
-    struct node *more = ring_of(fx, 10);
+    struct node *more = ring_new(fx, 10);
     seen = 0;
     assert_int_equal(gyre_heap_walk(fx->heap, count_object, &seen), GYRE_OK);
     assert_int_equal(seen, 15);

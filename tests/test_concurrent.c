@@ -1,7 +1,7 @@
 /* Collections while the program runs: gc.concurrent. */
 #include <stdlib.h>
 
-#include "support/fixture.h"
+#include "support/owner.h"
 
 #include "heap.h"
 
@@ -25,19 +25,6 @@ statistics_of(struct fixture *fx)
     struct gyre_statistics statistics;
     gyre_statistics_get(fx->heap, &statistics);
     return statistics;
-}
-
-static struct node *
-ring_new(struct fixture *fx, int count)
-{
-    struct node *first = plain_node_new(fx), *last = first;
-    for (int i = 1; i < count; i++) {
-        struct node *next = plain_node_new(fx);
-        gyre_slot_move(&last->head, &last->left, &next->head);
-        last = next;
-    }
-    gyre_slot_set(&last->head, &last->left, &first->head);
-    return first;
 }
 
 static void
@@ -431,61 +418,12 @@ test_shared_slots_keep_what_goes_through_them(void **state)
 
 /* ---- types with callbacks ---- */
 
-struct box {
-    struct gyre_object head;
-    struct gyre_slot content; /* known to `trace` alone */
-    struct fixture *fx;
-};
-
-static void
-box_trace(struct gyre_object *obj, gyre_edge_fn edge, void *arg)
-{
-    edge(gyre_slot_peek(&((struct box *)obj)->content), arg);
-}
-
-static void
-box_clear(struct gyre_object *obj)
-{
-    struct box *box = (struct box *)obj;
-    struct gyre_object *content = gyre_load_relaxed(&box->content.ref);
-    gyre_store_relaxed(&box->content.ref, (struct gyre_object *)NULL);
-    if (content != NULL)
-        gyre_decref(content);
-}
-
-static void
-box_dealloc(struct gyre_object *obj)
-{
-    gyre_fetch_sub_relaxed(&((struct box *)obj)->fx->live, 1);
-}
-
-static struct gyre_type anytime_type = {.name = "box, traced at any time",
-                                        .size = sizeof(struct box),
+static struct gyre_type anytime_type = {.name = "owner, traced at any time",
+                                        .size = sizeof(struct owner),
                                         .flags = GYRE_TYPE_TRACE_ANYTIME,
-                                        .trace = box_trace,
-                                        .clear = box_clear,
-                                        .dealloc = box_dealloc};
-static struct gyre_type stopped_type = {.name = "box, traced in stops",
-                                        .size = sizeof(struct box),
-                                        .trace = box_trace,
-                                        .clear = box_clear,
-                                        .dealloc = box_dealloc};
-static struct gyre_type stuck_type = {.name = "box that can't be cleared",
-                                      .size = sizeof(struct box),
-                                      .trace = box_trace,
-                                      .dealloc = box_dealloc};
-
-static struct box *
-box_new(struct fixture *fx, struct gyre_type *type)
-{
-    struct box *box;
-    assert_int_equal(gyre_type_ready(type), GYRE_OK);
-    box = gyre_new(type);
-    assert_non_null(box);
-    box->fx = fx;
-    gyre_fetch_add_relaxed(&fx->live, 1);
-    return box;
-}
+                                        .trace = owner_trace,
+                                        .clear = owner_clear,
+                                        .dealloc = owner_dealloc};
 
 /* Covers docs/design/concurrent.md .arm.slice: types whose trace is only safe
  * in a stop are collected as well. */
@@ -495,17 +433,19 @@ test_traced_types_are_collected_in_stops_or_beside(void **state)
     struct fixture *fx = *state;
     struct crowd crowd = {0};
     struct worker worker;
-    struct box *live;
+    struct owner *live;
     crowd_begin(fx, &crowd, &worker, 1, move_about);
     for (int i = 0; i < 1000; i++) {
-        struct box *a = box_new(fx, i % 2 == 0 ? &anytime_type : &stopped_type);
-        struct box *b = box_new(fx, i % 3 == 0 ? &anytime_type : &stopped_type);
-        gyre_slot_set(&a->head, &a->content, &b->head);
-        gyre_slot_move(&b->head, &b->content, &a->head);
+        struct owner *a =
+            owner_new(fx, i % 2 == 0 ? &anytime_type : &owner_type);
+        struct owner *b =
+            owner_new(fx, i % 3 == 0 ? &anytime_type : &owner_type);
+        gyre_slot_set(&a->head, &a->own, &b->head);
+        gyre_slot_move(&b->head, &b->own, &a->head);
         gyre_decref(&b->head);
     }
-    live = box_new(fx, &stopped_type);
-    gyre_slot_move(&live->head, &live->content, &ring_new(fx, 3)->head);
+    live = owner_new(fx, &owner_type);
+    gyre_slot_move(&live->head, &live->own, &ring_new(fx, 3)->head);
     assert_int_equal(gyre_collect(fx->heap, GYRE_GEN_OLD), GYRE_OK);
     assert_true(statistics_of(fx).collected >= 2000);
     crowd_end(&crowd, &worker, 1);
@@ -522,11 +462,11 @@ static void
 test_what_cannot_be_cleared_is_kept_with_what_it_reaches(void **state)
 {
     struct fixture *fx = *state;
-    struct box *stuck = box_new(fx, &stuck_type);
+    struct owner *stuck = owner_new(fx, &stuck_type);
     struct node *node = plain_node_new(fx);
     struct gyre_object *saved;
     node_link(node, (struct node *)&stuck->head);
-    gyre_slot_move(&stuck->head, &stuck->content, &node->head);
+    gyre_slot_move(&stuck->head, &stuck->own, &node->head);
     gyre_decref(&stuck->head);
     node_drop(ring_new(fx, 7));
     collect(fx, GYRE_GEN_OLD);
@@ -534,7 +474,7 @@ test_what_cannot_be_cleared_is_kept_with_what_it_reaches(void **state)
     assert_int_equal(gyre_garbage_count(fx->heap), 1);
     saved = gyre_garbage_pop(fx->heap);
     assert_ptr_equal(saved, &stuck->head);
-    gyre_slot_set(saved, &stuck->content, NULL);
+    gyre_slot_set(saved, &stuck->own, NULL);
     gyre_decref(saved);
     collect(fx, GYRE_GEN_OLD);
     assert_int_equal(fixture_live(fx), 0);

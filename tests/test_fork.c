@@ -41,16 +41,6 @@ assert_child_is_well(pid_t pid)
     assert_int_equal(status, 0);
 }
 
-static struct node *
-ring_new(struct fixture *fx)
-{
-    struct node *a = plain_node_new(fx), *b = plain_node_new(fx);
-    node_link(a, b);
-    node_link(b, a);
-    node_drop(b);
-    return a;
-}
-
 /* Whatever a program does: allocate, free, collect, check. */
 static void
 use_heap(struct fixture *fx)
@@ -60,7 +50,7 @@ use_heap(struct fixture *fx)
     before = fixture_live(fx);
     for (int i = 0; i < 3000; i++) {
         struct gyre_object *weak, *got;
-        struct node *ring = ring_new(fx);
+        struct node *ring = ring_new(fx, 2);
         node_drop(leaf_node_new(fx));
         gyre_mem_free(gyre_mem_alloc(64));
         CHILD_CHECK(gyre_weakref_new(&ring->head, NULL, NULL, &weak) ==
@@ -121,7 +111,7 @@ work(struct fixture *fx, struct gyre_thread *self, void *arg)
     while (gyre_load_relaxed(&herd->over) == 0) {
         /* garbage for the collector, no more than it can keep up with */
         struct node *node =
-            ++rounds % 64 == 0 ? ring_new(fx) : plain_node_new(fx);
+            ++rounds % 64 == 0 ? ring_new(fx, 2) : plain_node_new(fx);
         struct gyre_object *old;
         if (rounds % 10000 == 0 && herd->collects)
             GYRE_CHECK(gyre_collect(fx->heap, GYRE_GEN_YOUNG) == GYRE_OK,
@@ -180,7 +170,7 @@ test_child_of_a_busy_process_uses_its_heap(void **state)
     fixture_open(&fx, "gc.threshold0=2000");
     herd_start(&fx, &herd, workers);
     for (int i = 0; i < 8; i++) {
-        struct node *mine = ring_new(&fx);
+        struct node *mine = ring_new(&fx, 2);
         pid_t pid = fork();
         if (pid == 0)
             use_and_end(&fx);

@@ -9,7 +9,7 @@
 #include <threads/threads.h>
 #include <threads/yield.h>
 
-#include "support/fixture.h"
+#include "support/owner.h"
 
 /* ---- the collecting thread's way through the points ---- */
 
@@ -75,47 +75,10 @@ act_at(const char *name, unsigned nth, void (*act)(void))
 
 static int finalizable; /* objects made that have a finalizer */
 
-struct owner {
-    struct gyre_object head;
-    struct gyre_slot own; /* known to `trace`, which waits for a stop */
-    struct fixture *fx;
-};
-
-static void
-owner_trace(struct gyre_object *obj, gyre_edge_fn edge, void *arg)
-{
-    edge(gyre_slot_peek(&((struct owner *)obj)->own), arg);
-}
-
-static void
-owner_clear(struct gyre_object *obj)
-{
-    struct owner *owner = (struct owner *)obj;
-    struct gyre_object *own = gyre_load_relaxed(&owner->own.ref);
-    gyre_store_relaxed(&owner->own.ref, (struct gyre_object *)NULL);
-    if (own != NULL)
-        gyre_decref(own);
-}
-
-static void
-owner_dealloc(struct gyre_object *obj)
-{
-    gyre_fetch_sub_relaxed(&((struct owner *)obj)->fx->live, 1);
-}
-
-static struct gyre_type owner_type = {
-    .name = "owner",
-    .size = sizeof(struct owner),
-    .trace = owner_trace,
-    .clear = owner_clear,
-    .dealloc = owner_dealloc,
-};
-
 static void
 make_garbage(struct fixture *fx)
 {
     finalizable += RINGS / 3;
-    assert_int_equal(gyre_type_ready(&owner_type), GYRE_OK);
     for (int i = 0; i < RINGS; i++) {
         struct node *a = i % 3 == 0 ? node_new(fx) : plain_node_new(fx);
         struct node *b = plain_node_new(fx);
@@ -128,10 +91,7 @@ make_garbage(struct fixture *fx)
             gyre_slot_move(&a->head, &a->right, weak);
         }
         if (i % 7 == 0) {
-            struct owner *owner = GYRE_NEW(struct owner, &owner_type);
-            assert_non_null(owner);
-            owner->fx = fx;
-            gyre_fetch_add_relaxed(&fx->live, 1);
+            struct owner *owner = owner_new(fx, &owner_type);
             gyre_slot_set(&owner->head, &owner->own, &owner->head);
             gyre_slot_move(&b->head, &b->right, &owner->head);
         }

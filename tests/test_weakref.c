@@ -28,19 +28,6 @@ weak_to(struct node *node, struct watch *watch)
     return weak;
 }
 
-static struct node *
-ring_of(struct fixture *fx, int count)
-{
-    struct node *first = plain_node_new(fx), *last = first;
-    for (int i = 1; i < count; i++) {
-        struct node *next = plain_node_new(fx);
-        gyre_slot_move(&last->head, &last->left, &next->head);
-        last = next;
-    }
-    gyre_slot_set(&last->head, &last->left, &first->head);
-    return first;
-}
-
 /* ---- targets that die by counts ---- */
 
 /* Covers docs/design/weakref.md .weak: a weak reference names its target
@@ -170,7 +157,7 @@ test_collected_target_answers_null_and_its_callback_runs(void **state)
 {
     struct fixture *fx = *state;
     struct watch watch = {0, NULL};
-    struct node *ring = ring_of(fx, 5);
+    struct node *ring = ring_new(fx, 5);
     struct gyre_object *weak = weak_to(ring, &watch), *got;
     assert_int_equal(gyre_collect(fx->heap, GYRE_GEN_OLD), GYRE_OK);
     got = gyre_weakref_get(weak);
@@ -192,7 +179,7 @@ test_callback_does_not_run_when_both_are_garbage(void **state)
 {
     struct fixture *fx = *state;
     struct watch watch = {0, NULL};
-    struct node *ring = ring_of(fx, 5);
+    struct node *ring = ring_new(fx, 5);
     struct gyre_object *weak = weak_to(ring, &watch);
     gyre_slot_move(&ring->head, &ring->right, weak);
     node_drop(ring);
@@ -214,7 +201,7 @@ make_ring_with_its_weak_reference(struct fixture *fx, struct gyre_thread *self,
     struct made *made = arg;
     struct gyre_object *weak;
     (void)self;
-    made->ring = ring_of(fx, 5);
+    made->ring = ring_new(fx, 5);
     weak = weak_to(made->ring, made->watch);
     gyre_slot_move(&made->ring->head, &made->ring->right, weak);
     node_drop(made->ring);
@@ -356,7 +343,7 @@ test_weak_gets_race_with_deaths(void **state)
     struct node *targets[TARGETS];
     race.over = 0;
     for (int i = 0; i < TARGETS; i++) {
-        targets[i] = i % 3 == 0 ? ring_of(fx, 2) : plain_node_new(fx);
+        targets[i] = i % 3 == 0 ? ring_new(fx, 2) : plain_node_new(fx);
         targets[i]->payload = (uint64_t)i;
         race.weak[i] = weak_to(targets[i], NULL);
     }

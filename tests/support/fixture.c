@@ -80,6 +80,25 @@ leaf_node_new(struct fixture *fx)
     return make(fx, &leaf_node_type);
 }
 
+struct node *
+ring_through(struct fixture *fx, struct node *first, int count)
+{
+    struct node *last = first;
+    for (int i = 1; i < count; i++) {
+        struct node *next = plain_node_new(fx);
+        gyre_slot_move(&last->head, &last->left, &next->head);
+        last = next;
+    }
+    gyre_slot_set(&last->head, &last->left, &first->head);
+    return first;
+}
+
+struct node *
+ring_new(struct fixture *fx, int count)
+{
+    return ring_through(fx, plain_node_new(fx), count);
+}
+
 void
 node_link(struct node *from, struct node *to)
 {

@@ -74,6 +74,10 @@ struct node *leaf_node_new(struct fixture *fx);
 /* Let `from`'s first empty slot refer to `to`; asserts that there is one. */
 void node_link(struct node *from, struct node *to);
 void node_drop(struct node *node); /* decref; NULL is fine */
+/* A ring of `count` nodes, each the next one's `left`: `first` and plain ones.
+ * Returns `first`. */
+struct node *ring_through(struct fixture *fx, struct node *first, int count);
+struct node *ring_new(struct fixture *fx, int count); /* plain nodes */
 
 /* Atomic reads of the counts. */
 int fixture_live(const struct fixture *fx);
