@@ -131,6 +131,7 @@ struct run {
     _Atomic uint64_t progress;
     _Atomic uint64_t collections_begun, collections_ended;
     _Atomic uint64_t rounds_done;
+    _Atomic bool paths_taken; /* by now: all that the mix has to take */
 
     /* under `lock` */
     pthread_mutex_t lock;
@@ -209,8 +210,9 @@ int report_print(void);
 /* The same in the middle of a failure: touches nothing of gyre. */
 void report_failure(void);
 uint64_t report_sum(enum tally_id id);
-/* Paths of the mix that never ran; names them on standard error. */
-unsigned report_missed(void);
+/* Paths of the mix that never ran; with `tell` named on standard error. While
+ * the threads rest, or have ended. */
+unsigned report_missed(bool tell);
 
 static inline uint64_t
 progress_note(void)

@@ -371,8 +371,12 @@ look_after(bool exact, bool may_be_alive)
     shadow_weaks_after(exact);
     ask_weaks();
     run.quiescent_points++;
-    if (exact)
+    if (exact) {
         check_blocks(&census);
+        /* relaxed: a hint to the one that watches the time */
+        atomic_store_explicit(&run.paths_taken, report_missed(false) == 0,
+                              memory_order_relaxed);
+    }
     if (run.settings.verify) {
         check_counts();
         gyre_heap_check(run.heap);
