@@ -14,6 +14,7 @@
 
 #include "child.h"
 #include "harness.h"
+#include "program.h"
 
 #ifndef BENCH_HAS_PEERS
 #define BENCH_HAS_PEERS 1
@@ -71,24 +72,6 @@ bench_peers_choose(const char *names)
 
 /* ---- which are there ---- */
 
-/* A library of our own build, by its path from the folder we are in. */
-static bool
-path_beside(const char *library, char *path, size_t size)
-{
-    char self[PATH_MAX];
-    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-    char *slash;
-    if (length < 0)
-        return false;
-    self[length] = '\0';
-    slash = strrchr(self, '/');
-    if (slash == NULL)
-        return false;
-    *slash = '\0';
-    return (size_t)snprintf(path, size, "%s/%s", self, library) < size &&
-           access(path, R_OK) == 0;
-}
-
 /* Load it into a worker. False, with the reason. */
 static bool
 loads(struct bench_peer *peer, const char *library, char *answer)
@@ -99,7 +82,8 @@ loads(struct bench_peer *peer, const char *library, char *answer)
         peer->preload[0] = '\0';
     else if (!peer->beside)
         snprintf(peer->preload, sizeof peer->preload, "%s", library);
-    else if (!path_beside(library, peer->preload, sizeof peer->preload)) {
+    else if (!bench_path_beside("", library, peer->preload,
+                                sizeof peer->preload)) {
         snprintf(answer, BENCH_REASON, "it is not built");
         return false;
     }

@@ -18,8 +18,8 @@
 /* Beside us, or where our build puts gyre-stress. */
 static const char *const places[] = {"", "../stress/"};
 
-static bool
-find(const char *name, char *path, size_t size)
+bool
+bench_path_beside(const char *folder, const char *name, char *path, size_t size)
 {
     char self[PATH_MAX];
     ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
@@ -31,9 +31,15 @@ find(const char *name, char *path, size_t size)
     if (slash == NULL)
         return false;
     slash[1] = '\0';
+    return (size_t)snprintf(path, size, "%s%s%s", self, folder, name) < size &&
+           access(path, R_OK) == 0;
+}
+
+static bool
+find(const char *name, char *path, size_t size)
+{
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
-        if ((size_t)snprintf(path, size, "%s%s%s", self, places[i], name) <
-                size &&
+        if (bench_path_beside(places[i], name, path, size) &&
             access(path, X_OK) == 0)
             return true;
     return false;

@@ -25,4 +25,9 @@ void bench_program_run(char *const *arguments, struct bench_program *out);
 double bench_program_number(const struct bench_program *program,
                             const char *key);
 
+/* The path of a file of our own build, from the folder that this program is
+ * in: `folder` is "" or ends with a slash. False: it can't be read. */
+bool bench_path_beside(const char *folder, const char *name, char *path,
+                       size_t size);
+
 #endif
