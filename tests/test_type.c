@@ -221,6 +221,8 @@ test_late_tracked_objects_are_collected_once_tracked(void **state)
     gyre_slot_set(&node->head, &node->left, &node->head);
     assert_int_equal(gyre_collect(fx->heap, GYRE_GEN_YOUNG), GYRE_OK);
     assert_int_equal(gyre_collect(fx->heap, GYRE_GEN_OLD), GYRE_OK);
+    /* It has aged meanwhile, and its page knows. */
+    assert_int_equal(gyre_heap_check(fx->heap), GYRE_OK);
     node->payload = 1;
     gyre_track(&node->head);
     assert_int_equal(gyre_collect(fx->heap, GYRE_GEN_OLD), GYRE_OK);

@@ -52,6 +52,8 @@ gyre_phase_close(struct cycle *cycle)
 static void
 disarm(struct cycle *cycle)
 {
+    if (cycle_committed_all(cycle))
+        return;
     for (uint32_t i = 0; i < cycle->suspect_count; i++) {
         struct gyre_object *obj = cycle->suspects[i].obj;
         uint32_t armed = GYRE_RC_ARMED;
@@ -92,13 +94,16 @@ age(const struct cycle *cycle, struct gyre_object *obj)
     return word0_is_object(word0) ? 1u << word0_stamp(word0) : 0;
 }
 
+/* By the side table: who is not LIVE was freed, or was born meanwhile and has
+ * an age that is not collected. */
 static void
 age_page(const struct cycle *cycle, struct page *page)
 {
     uint32_t fresh = gyre_load_relaxed(&page->fresh), seen = 0;
     unsigned char *block = page->blocks;
     for (uint32_t i = 0; i < fresh; i++, block += page->fast.block_size)
-        seen |= age(cycle, (struct gyre_object *)block);
+        if (page->gc[i] & GC_LIVE)
+            seen |= age(cycle, (struct gyre_object *)block);
     page_stamps_add(page, seen & 1u << cycle->next_age);
     page_stamps_keep(page, ~cycle->stamps | seen);
 }

@@ -43,6 +43,8 @@ bring_back_touched(struct cycle *cycle)
 {
     bool any = false;
     cycle->marks.count = 0;
+    if (cycle_committed_all(cycle))
+        return false;
     for (uint32_t i = 0; i < cycle->suspect_count; i++)
         if (cycle->suspects[i].parent == SUSPECT_TOUCHED) {
             bring_back(cycle, i);

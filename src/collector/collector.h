@@ -52,6 +52,7 @@ struct collector {
     pthread_mutex_t lock;
     struct mutator *holder; /* who has it; atomic */
     bool forked;            /* the holder forked, this is the child */
+    bool outrun;            /* threads waited for the last collection */
 
     /* atomic */
     uint32_t birth_stamp; /* written in a stop or before a soft handshake */
@@ -135,8 +136,9 @@ void gyre_pacing_poll(struct mutator *self);
 bool gyre_collector_lock(struct mutator *self);
 void gyre_collector_unlock(struct mutator *self);
 
-/* spare.c: a zeroed table of at least `*bytes`, raised to what is mapped; NULL
- * when out of memory. Given back it may be kept. With the collector's lock. */
+/* spare.c: a table of at least `*bytes`, raised to what is mapped; NULL when
+ * out of memory. SPARE_WORDS is zeroed. Given back it may be kept. With the
+ * collector's lock. */
 void *gyre_spare_take(struct gyre_heap *heap, enum spare_table which,
                       size_t *bytes);
 void gyre_spare_give(struct gyre_heap *heap, enum spare_table which,

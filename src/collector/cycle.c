@@ -202,16 +202,6 @@ should_stop_instead(const struct cycle *cycle)
     return collector->forked && !cycle->automatic;
 }
 
-static void
-count_suspects(const struct cycle *cycle)
-{
-    uint64_t falsely = 0;
-    for (uint32_t i = 0; i < cycle->suspect_count; i++)
-        falsely += cycle->suspects[i].parent != SUSPECT_COMMITTED;
-    /* relaxed: a statistic */
-    gyre_fetch_add_relaxed(&cycle->heap->collector.suspected_falsely, falsely);
-}
-
 static enum gyre_status
 run_beside(struct cycle *cycle)
 {
@@ -220,7 +210,10 @@ run_beside(struct cycle *cycle)
     if (prove_and_commit(cycle)) /* relaxed: under the collector's lock */
         gyre_store_relaxed(&collector->over_limbo, 0);
     gyre_phase_reclaim(cycle);
-    count_suspects(cycle);
+    /* relaxed: a statistic */
+    gyre_fetch_add_relaxed(&collector->suspected_falsely,
+                           cycle->suspect_count - cycle->members);
+    collector->outrun = cycle->waited;
     gyre_phase_close_beside(cycle);
     return cycle->status;
 }

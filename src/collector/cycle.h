@@ -35,7 +35,8 @@
  *   bits 0-29  edges into it from candidates; stuck at the top
  * A member of the garbage set is a CANDIDATE that is not LIVE. With
  * gc.concurrent the lowest bits of a member are its place among the suspects
- * once there are some. */
+ * once there are some, and LIVE alone is an object that is not tracked: no
+ * candidate, but it ages. */
 #define GC_LIVE (UINT32_C(1) << 31)
 #define GC_CANDIDATE (UINT32_C(1) << 30)
 #define GC_EDGES (GC_CANDIDATE - 1)
@@ -107,6 +108,7 @@ struct cycle {
     uint64_t slice_began_ns, slice_took_ns;
     uint64_t slice_looked_ns, slice_stride_ns; /* looks at the clock */
     uint32_t slice_steps;
+    bool waited;     /* threads did, for its end */
     uint32_t closed; /* shards whose locks are held, as bits */
 };
 
@@ -231,6 +233,13 @@ bool gyre_phase_arm_beside(struct cycle *cycle, bool again);
 bool gyre_phase_prove_beside(struct cycle *cycle);
 /* In a stop: arm a member that is not. */
 void gyre_arm_again(struct cycle *cycle, uint32_t index);
+/* Each suspect was given up: there is nobody to be looked after. */
+static inline bool
+cycle_committed_all(const struct cycle *cycle)
+{
+    return cycle->members == cycle->suspect_count;
+}
+
 /* Once COMMIT is over: try once more what weak gets kept. */
 bool gyre_closed_try(struct cycle *cycle);
 /* Before user code runs, or others are waited for: release the weak locks. */

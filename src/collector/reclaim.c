@@ -132,6 +132,8 @@ reclaim_page(struct gyre_thread *self, struct page *page)
 static void
 settle_members(struct cycle *cycle)
 {
+    if (cycle_committed_all(cycle))
+        return;
     for (uint32_t i = 0; i < cycle->suspect_count; i++)
         if (suspect_is_member(&cycle->suspects[i]))
             *cycle_word(cycle->suspects[i].obj) |= GC_LIVE;
@@ -160,11 +162,11 @@ reclaim_suspects(struct cycle *cycle)
 void
 gyre_phase_reclaim(struct cycle *cycle)
 {
+    if (cycle->beside)
+        settle_members(cycle);
     if (cycle->members == 0)
         return;
     gyre_event_fire(cycle->heap, GYRE_EVENT_RECLAIM, cycle->members);
-    if (cycle->beside)
-        settle_members(cycle);
     clear_members(cycle);
     if (cycle->beside)
         reclaim_suspects(cycle);

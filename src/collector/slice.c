@@ -45,6 +45,8 @@ gyre_cycle_goes_on(struct cycle *cycle)
     if (!cycle->beside || cycle->closed != 0)
         return true;
     GYRE_YIELD_POINT("between pages");
+    /* relaxed: a hint */
+    cycle->waited |= gyre_load_relaxed(&cycle->heap->collector.waiters) > 0;
     rcu_member_quiescent(&self->part.rcu);
     gyre_merge_drain(self);
     gyre_cascade_run(self, false);
@@ -113,8 +115,8 @@ leave_share(struct cycle *cycle)
     uint64_t wait = cycle->slice_took_ns * share / (100 - share);
     struct timespec time = {(time_t)(wait / 1000000000),
                             (long)(wait % 1000000000)};
-    /* relaxed: a hint. Those who outrun the collector wait for its end. */
-    if (wait == 0 || gyre_load_relaxed(&cycle->heap->collector.waiters) > 0)
+    /* Those who outrun the collector wait for its end. */
+    if (wait == 0 || cycle->waited || cycle->heap->collector.outrun)
         return;
     gyre_detach_for_wait(cycle->self);
     clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);

@@ -137,7 +137,9 @@ count_page(struct cycle *cycle, struct page *page, struct count_window *window)
         if (!is_collected(cycle, obj, word0))
             continue;
         if (GYRE_UNLIKELY(!(word0 & GYRE_WORD0_TRACKED))) {
-            if (!cycle->beside) /* not collected, but ages */
+            if (cycle->beside) /* not collected, but ages */
+                page->gc[i] |= GC_LIVE;
+            else
                 gyre_generation_promote(cycle, obj);
             continue;
         }
@@ -488,7 +490,9 @@ suspect_at_random(const struct page *page)
     bool whole = dice >> 61 == 0;
     for (uint32_t i = 0; i < fresh; i++) {
         dice = dice * UINT64_C(6364136223846793005) + 1;
-        if ((page->gc[i] & GC_LIVE) && (whole || dice >> 59 == 0)) {
+        if ((page->gc[i] & (GC_LIVE | GC_CANDIDATE)) ==
+                (GC_LIVE | GC_CANDIDATE) &&
+            (whole || dice >> 59 == 0)) {
             page->gc[i] &= ~GC_LIVE;
             more++;
         }

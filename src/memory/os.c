@@ -244,6 +244,17 @@ gyre_os_purge(void *address, size_t bytes)
 }
 
 void
+gyre_os_populate(void *address, size_t bytes)
+{
+#ifdef MADV_POPULATE_WRITE
+    madvise(address, bytes, MADV_POPULATE_WRITE);
+#else
+    (void)address;
+    (void)bytes;
+#endif
+}
+
+void
 gyre_os_prefer_huge(void *address, size_t bytes)
 {
 #ifdef MADV_HUGEPAGE
