@@ -26,7 +26,7 @@ make_dead_ring(size_t length)
 static double
 run_rings(size_t length)
 {
-    struct gyre_thread *self = bench_heap();
+    struct gyre_thread *self = bench_heap_stopping();
     enum gyre_status status;
     uint64_t start, end;
     for (size_t made = 0; made < OBJECTS; made += length)

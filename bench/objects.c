@@ -62,6 +62,12 @@ bench_heap(void)
     return bench_heap_with("gc.automatic=no");
 }
 
+struct gyre_thread *
+bench_heap_stopping(void)
+{
+    return bench_heap_with("gc.automatic=no,gc.concurrent=0");
+}
+
 void
 bench_join(struct gyre_thread *self, pthread_t thread)
 {

@@ -27,6 +27,8 @@ extern struct gyre_type bench_pair_type, bench_node_type, bench_leaf_type;
 /* Make a heap without automatic collections, attach the calling thread, make
  * the types ready. Fails the run when it can't. */
 struct gyre_thread *bench_heap(void);
+/* The same, collected in one stop. */
+struct gyre_thread *bench_heap_stopping(void);
 /* The same with options of the caller's. */
 struct gyre_thread *bench_heap_with(const char *options);
 /* Attach a further thread to `heap`. */

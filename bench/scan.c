@@ -57,7 +57,7 @@ time_collection(struct gyre_thread *self)
 static double
 run_tree(void)
 {
-    struct gyre_thread *self = bench_heap();
+    struct gyre_thread *self = bench_heap_stopping();
     struct supply supply = {.made = NULL};
     make_tree(&supply, NODES);
     return time_collection(self);
@@ -67,7 +67,7 @@ run_tree(void)
 static double
 run_tree_shuffled(void)
 {
-    struct gyre_thread *self = bench_heap();
+    struct gyre_thread *self = bench_heap_stopping();
     struct supply supply = {.made = bench_map(NODES_BYTES)};
     for (size_t i = 0; i < NODES; i++)
         supply.made[i] = bench_node();

@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 seconds=60
 presets="release asan tsan"
 counts="1 2 8"
-collector=stop
+collector=concurrent
 heaps=stress/heaps/node.heapsnapshot.gz
 while [ $# -gt 0 ]; do
     case $1 in

@@ -40,6 +40,11 @@ ctest --preset release --label-regex "stress|mutant" --repeat until-pass:2 ||
 say "models"
 ctest --preset release --label-regex model_quick -j 2 || failed="$failed models"
 
+say "release: tests, collected in one stop, but for those of the other way"
+GYRE_OPTIONS=gc.concurrent=0 ctest --preset release --label-regex unit \
+    --exclude-regex "concurrent|interleavings|interrupted|closed" ||
+    failed="$failed tests-release-stop"
+
 for preset in $presets; do
     say "$preset: tests"
     ctest --preset "$preset" --label-regex unit ||

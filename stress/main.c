@@ -42,7 +42,7 @@ static const struct argp_option argp_options[] = {
     {"options", OPTION_OPTIONS, "LIST", 0,
      "options of the heap, \"name=value,name=value\"", 0},
     {"collector", OPTION_COLLECTOR, "MODE", 0,
-     "concurrent or stop: how the heap is collected (gc.concurrent)", 0},
+     "concurrent or stop: how the heap is collected (concurrent)", 0},
     {"patience", OPTION_PATIENCE, "S", 0,
      "seconds without any progress that count as a failure (120)", 0},
     {0}};
@@ -137,6 +137,7 @@ replay(int argc, char **argv)
     run.settings = (struct settings){.threads = 2,
                                      .mix = MIX_ALL,
                                      .mix_name = "all",
+                                     .concurrent = true,
                                      .patience = 120,
                                      .seed = argument_seed()};
     argp_parse(&argp, argc, argv, 0, NULL, &run.settings);

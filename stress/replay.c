@@ -16,9 +16,9 @@
 /* A run may take so many times its time, and a minute. */
 #define OVERTIME 2
 #define OVERTIME_LEAST 60
-#define OPTIONS_FIRST "gc.threshold0=5000"
+#define OPTIONS_FIRST ",gc.threshold0=5000"
 /* Each proof is made again with the world stopped. */
-#define OPTIONS_CONCURRENT ",gc.concurrent=1,gc.check=1"
+#define OPTIONS_CHECK ",gc.check=1"
 
 struct run run = {.lock = PTHREAD_MUTEX_INITIALIZER,
                   .changed = PTHREAD_COND_INITIALIZER};
@@ -35,11 +35,12 @@ make_heap(void)
 {
     char options[1024];
     enum gyre_status status;
-    const char *first = run.settings.trial ? "" : OPTIONS_FIRST;
-    int length = snprintf(options, sizeof options, "%s%s%s%s", first,
-                          run.settings.concurrent ? OPTIONS_CONCURRENT : "",
-                          run.settings.options ? "," : "",
-                          run.settings.options ? run.settings.options : "");
+    bool check = run.settings.concurrent && !run.settings.trial;
+    int length = snprintf(
+        options, sizeof options, "gc.concurrent=%d%s%s%s%s",
+        run.settings.concurrent, run.settings.trial ? "" : OPTIONS_FIRST,
+        check ? OPTIONS_CHECK : "", run.settings.options ? "," : "",
+        run.settings.options ? run.settings.options : "");
     if (length >= (int)sizeof options) {
         fprintf(stderr, "gyre-stress: --options is too long\n");
         return false;

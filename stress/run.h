@@ -32,7 +32,7 @@ struct settings {
     unsigned mix; /* enum mix, or'ed */
     const char *mix_name;
     bool copies, verify, json;
-    bool concurrent;     /* gc.concurrent, gc.check */
+    bool concurrent;     /* gc.concurrent, and gc.check */
     const char *options; /* of the heap, or NULL */
     unsigned patience;   /* seconds without progress before it is a failure */
     bool trial;          /* measured by `tune`: no progress line, the heap's own

@@ -72,7 +72,7 @@ struct gyre_heap;
       "longest wait for a collector that is outrun, at one safepoint")         \
     X(GC_SAVE_ALL, "gc.save_all", "bool", 0, 0, 1, 1,                          \
       "put all unreachable objects on the garbage list, free none")            \
-    X(GC_CONCURRENT, "gc.concurrent", "bool", 0, 0, 1, 1,                      \
+    X(GC_CONCURRENT, "gc.concurrent", "bool", 1, 0, 1, 1,                      \
       "collect while the program runs, but for short stops; else in one stop") \
     X(GC_SLICE, "gc.slice_us", "us", 80, 1, 1000000, 1,                        \
       "the collector's time in one of the short stops")                        \
