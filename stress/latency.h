@@ -88,6 +88,9 @@ void latency_watch(void);
 void latency_watch_begin(void);
 void latency_watch_end(void);
 
+/* Do nothing for so long, and note it as a slice: a control's. */
+void latency_watch_spin(uint64_t ns);
+
 struct latency_seen {
     /* of the time that was measured: ns */
     struct gyre_histogram stops, safepoints, account;

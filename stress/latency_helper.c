@@ -9,6 +9,8 @@
 
 /* Weak gets may put an island's end off, collection by collection. */
 #define COLLECT_TRIES 20
+/* What a slice of the collector's takes as a rule. */
+#define SPIN_NS 70000
 
 static struct {
     pthread_t thread;
@@ -116,6 +118,7 @@ stop_often(struct gyre_thread *self)
         while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL) ==
                EINTR)
             ;
+        latency_watch_spin(SPIN_NS);
         gyre_detach_end(self);
         (void)gyre_heap_walk(latency_run.heap, look_no_further, NULL);
     }

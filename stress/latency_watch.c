@@ -52,6 +52,17 @@ end_slice(void)
     pthread_mutex_unlock(&watch.lock);
 }
 
+void
+latency_watch_spin(uint64_t ns)
+{
+    uint64_t end = time_of(CLOCK_MONOTONIC) + ns;
+    watch.slice_ns = time_of(CLOCK_THREAD_CPUTIME_ID);
+    while (time_of(CLOCK_MONOTONIC) < end)
+        ;
+    if (is_measuring())
+        end_slice();
+}
+
 static void
 begin_cycle(void)
 {
