@@ -55,7 +55,6 @@ collect_island(struct gyre_thread *self)
     gyre_store_release(&latency_run.is_dropped, 0);
 }
 
-/* Detached. */
 static bool
 wait_for_wish(void)
 {
@@ -69,16 +68,19 @@ wait_for_wish(void)
     return wanted;
 }
 
+/* Attached for a collection alone: what this thread waits for otherwise is not
+ * to be in the mutators' account. */
 static void
-collect_islands(struct gyre_thread *self)
+collect_islands(void)
 {
-    bool wanted;
+    struct gyre_thread *self;
     do {
-        gyre_detach_begin(self);
-        wanted = wait_for_wish();
-        gyre_detach_end(self);
-        if (wanted)
-            collect_island(self);
+        if (!wait_for_wish() ||
+            gyre_thread_attach(latency_run.heap, &self) != GYRE_OK)
+            continue;
+        gyre_thread_set_name(self, "helper");
+        collect_island(self);
+        gyre_thread_leave(self);
     } while (!is_over());
 }
 
@@ -104,10 +106,13 @@ look_no_further(struct gyre_object *obj, void *arg)
 
 /* At even times; what is behind is not made up for. */
 static void
-stop_often(struct gyre_thread *self)
+stop_often(void)
 {
+    struct gyre_thread *self;
     uint64_t step = (uint64_t)(1e9 / latency_run.set.stops);
     uint64_t at = clock_ns();
+    if (gyre_thread_attach(latency_run.heap, &self) != GYRE_OK)
+        return;
     while (!is_over()) {
         uint64_t now = clock_ns();
         struct timespec time;
@@ -122,6 +127,7 @@ stop_often(struct gyre_thread *self)
         gyre_detach_end(self);
         (void)gyre_heap_walk(latency_run.heap, look_no_further, NULL);
     }
+    gyre_thread_leave(self);
 }
 
 /* ---- the thread ---- */
@@ -129,22 +135,12 @@ stop_often(struct gyre_thread *self)
 static void *
 helper_main(void *arg)
 {
-    struct gyre_thread *self;
-    bool attached = gyre_thread_attach(latency_run.heap, &self) == GYRE_OK;
     (void)arg;
-    if (attached) {
-        gyre_thread_set_name(self, "helper");
-        gyre_detach_begin(self);
-    }
     pthread_barrier_wait(&latency_run.built);
-    if (!attached)
-        return NULL;
-    gyre_detach_end(self);
     if (latency_run.set.collector == COLLECTOR_NONE)
-        stop_often(self);
+        stop_often();
     else
-        collect_islands(self);
-    gyre_thread_leave(self);
+        collect_islands();
     return NULL;
 }
 
