@@ -74,6 +74,13 @@ alloc_ns(void)
     return (double)(bench_now() - start) / PAIRS;
 }
 
+static void
+collect_beside(struct gyre_heap *heap, bool beside)
+{
+    if (gyre_option_set(heap, GYRE_OPT_GC_CONCURRENT, beside) != GYRE_OK)
+        bench_fail("gc.concurrent can't be set");
+}
+
 static int
 compare(const void *a, const void *b)
 {
@@ -100,9 +107,9 @@ run_alloc(void)
     double beside[TURNS], stopping[TURNS];
     (void)alloc_ns();
     for (unsigned i = 0; i < TURNS; i++) {
-        gyre_option_set(self->heap, GYRE_OPT_GC_CONCURRENT, 1);
+        collect_beside(self->heap, true);
         beside[i] = alloc_ns();
-        gyre_option_set(self->heap, GYRE_OPT_GC_CONCURRENT, 0);
+        collect_beside(self->heap, false);
         stopping[i] = alloc_ns();
     }
     gyre_decref(&stays->head);

@@ -40,10 +40,12 @@ ctest --preset release --label-regex "stress|mutant" --repeat until-pass:2 ||
 say "models"
 ctest --preset release --label-regex model_quick -j 2 || failed="$failed models"
 
-say "release: tests, collected in one stop, but for those of the other way"
-GYRE_OPTIONS=gc.concurrent=0 ctest --preset release --label-regex unit \
-    --exclude-regex "concurrent|interleavings|interrupted|closed" ||
-    failed="$failed tests-release-stop"
+for preset in release asan; do
+    say "$preset: tests, collected in one stop, but for those of the other way"
+    GYRE_OPTIONS=gc.concurrent=0 ctest --preset $preset --label-regex unit \
+        --exclude-regex "concurrent|interleavings|interrupted|closed" ||
+        failed="$failed tests-$preset-stop"
+done
 
 for preset in $presets; do
     say "$preset: tests"

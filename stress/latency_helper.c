@@ -51,8 +51,6 @@ collect_island(struct gyre_thread *self)
         (void)gyre_collect(latency_run.heap, GYRE_GEN_OLD);
         gyre_safepoint(self);
     } while (is_alive(&latency_run.island) && ++tries < COLLECT_TRIES);
-    /* release; pairs: island_work(). The island is ours no more. */
-    gyre_store_release(&latency_run.is_dropped, 0);
 }
 
 static bool
@@ -75,12 +73,15 @@ collect_islands(void)
 {
     struct gyre_thread *self;
     do {
-        if (!wait_for_wish() ||
-            gyre_thread_attach(latency_run.heap, &self) != GYRE_OK)
+        if (!wait_for_wish())
             continue;
-        gyre_thread_set_name(self, "helper");
-        collect_island(self);
-        gyre_thread_leave(self);
+        if (gyre_thread_attach(latency_run.heap, &self) == GYRE_OK) {
+            gyre_thread_set_name(self, "helper");
+            collect_island(self);
+            gyre_thread_leave(self);
+        }
+        /* release; pairs: island_work(). The island is ours no more. */
+        gyre_store_release(&latency_run.is_dropped, 0);
     } while (!is_over());
 }
 

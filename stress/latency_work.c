@@ -103,7 +103,7 @@ island_work(struct loop *loop, uint64_t now)
 {
     const struct latency_settings *set = &latency_run.set;
     struct island *island = &latency_run.island;
-    /* acquire; pairs: collect_island() */
+    /* acquire; pairs: collect_islands() */
     if (gyre_load_acquire(&latency_run.is_dropped) != 0)
         return true;
     if (island->stage < ISLAND_BUILT && loop->next_drop < loop->until)

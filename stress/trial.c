@@ -74,6 +74,7 @@ measure_replay(const struct trial *trial, struct measurement *out)
                                      .seed = trial->seed,
                                      .rounds = trial->rounds,
                                      .trial = true,
+                                     .concurrent = true,
                                      .pinned = trial->pinned};
     oracle_on_failure = on_failure;
     made = replay_make();

@@ -1,6 +1,8 @@
 /* Deaths of large structures by counts. */
 #include "support/fixture.h"
 
+#include "heap.h"
+
 #if GYRE_CHECKING
 #define LINKS 300000
 #else
@@ -335,6 +337,82 @@ test_put_off_cascade_does_not_hide_garbage_from_a_collection(void **state)
     worker_join(&worker);
 }
 
+/* ---- a cascade that is put off while a collection looks at candidates ---- */
+
+static struct {
+    uint32_t wanted;          /* the next trace waits; atomic */
+    uint32_t traced, put_off; /* atomic */
+    uint32_t checked;         /* atomic */
+} midway;
+
+/* The first time it is asked for in a collection, others go on first. */
+static void
+midway_trace(struct gyre_object *obj, gyre_edge_fn edge, void *arg)
+{
+    (void)obj, (void)edge, (void)arg;
+    if (gyre_exchange_relaxed(&midway.wanted, 0) == 0)
+        return;
+    gyre_store_relaxed(&midway.traced, 1);
+    while (gyre_load_relaxed(&midway.put_off) == 0)
+        ;
+}
+
+static struct gyre_type midway_type = {.name = "midway",
+                                       .size = sizeof(struct owner),
+                                       .flags = GYRE_TYPE_TRACE_ANYTIME,
+                                       .trace = midway_trace};
+
+/* What dies here dies after OPEN, and waits until the heap was checked: each
+ * safepoint frees one alone, and there is one only where others wait for it. */
+static void
+put_off_midway(struct fixture *fx, struct gyre_thread *self, void *arg)
+{
+    struct gyre_object *wide = gyre_new_items(&wide_type, WIDE);
+    (void)arg;
+    assert_non_null(wide);
+    for (int i = 0; i < WIDE; i++)
+        gyre_slot_move(wide, wide_slot(wide, (size_t)i),
+                       &plain_node_new(fx)->head);
+    gyre_store_relaxed(&midway.wanted, 1);
+    while (gyre_load_relaxed(&midway.traced) == 0)
+        gyre_safepoint(self);
+    gyre_decref(wide);
+    gyre_store_relaxed(&midway.put_off, 1);
+    while (gyre_load_relaxed(&midway.checked) == 0)
+        if (gyre_load_relaxed(&self->requests) & ~(uint32_t)REQUEST_PENDING)
+            gyre_safepoint(self);
+}
+
+/* Covers docs/design/concurrent.md .close.order: the dead that wait for their
+ * end age as well, or their page would not know them. */
+static void
+test_the_dead_of_a_put_off_cascade_age(void **state)
+{
+    struct fixture fx;
+    struct worker worker;
+    struct gyre_object *midway_object;
+    (void)state;
+    memset(&midway, 0, sizeof midway);
+    fixture_open(&fx, "gc.automatic=0,cascade.budget=1");
+    /* whatever the environment says */
+    gyre_option_set(fx.heap, GYRE_OPT_GC_CONCURRENT, 1);
+    assert_int_equal(gyre_type_ready(&wide_type), GYRE_OK);
+    assert_int_equal(gyre_type_ready(&midway_type), GYRE_OK);
+    midway_object = (struct gyre_object *)GYRE_NEW(struct owner, &midway_type);
+    assert_non_null(midway_object);
+    worker_start(&worker, &fx, put_off_midway, NULL);
+    while (gyre_load_relaxed(&midway.wanted) == 0)
+        gyre_safepoint(fx.self);
+    assert_int_equal(gyre_collect(fx.heap, GYRE_GEN_YOUNG), GYRE_OK);
+    assert_true(fixture_live(&fx) > 0);
+    assert_int_equal(gyre_heap_check(fx.heap), GYRE_OK);
+    gyre_store_relaxed(&midway.checked, 1);
+    worker_join(&worker);
+    gyre_decref(midway_object);
+    assert_int_equal(fixture_live(&fx), 0);
+    fixture_close(&fx);
+}
+
 int
 main(void)
 {
@@ -362,6 +440,7 @@ main(void)
         cmocka_unit_test_setup_teardown(
             test_put_off_cascade_does_not_hide_garbage_from_a_collection,
             fixture_setup, fixture_teardown),
+        cmocka_unit_test(test_the_dead_of_a_put_off_cascade_age),
     };
     return cmocka_run_group_tests_name("cascade", tests, NULL, NULL);
 }

@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "heap.h"
+
 /* ---- raw threads at work ---- */
 
 #define SHARED 64
@@ -475,6 +477,38 @@ test_child_of_a_fork_among_raw_threads_has_a_whole_heap(void **state)
 }
 
 static void *
+list_a_record(void *heap)
+{
+    struct gyre_thread *self;
+    GYRE_CHECK(gyre_thread_attach_raw(heap, &self) == GYRE_OK, "attach");
+    gyre_thread_leave(self);
+    return NULL;
+}
+
+/* Covers docs/design/memory.md .mem.fork: the record that was listed last may
+ * be of a thread that is about to attach, with nothing in it. */
+static void
+test_child_of_a_fork_beside_an_attach_has_a_whole_heap(void **state)
+{
+    struct fixture *fx = *state;
+    struct market market = {.fx = fx};
+    pthread_t threads[2];
+    market_open(&market, threads, 2);
+    run_thread(list_a_record, fx->heap);
+    gyre_load_relaxed(&fx->heap->raw.all)->fast.link_secret = 0;
+    for (unsigned i = 0; i < FIXTURE_SCALED(20u); i++) {
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0)
+            use_in_child(&market, true);
+        assert_int_equal(status_of(pid), 0);
+        keep_visit(fx, i);
+    }
+    market_close(&market, threads, 2);
+    assert_int_equal(gyre_heap_check(fx->heap), GYRE_OK);
+}
+
+static void *
 fork_raw(void *arg)
 {
     struct market *market = arg;
@@ -522,6 +556,7 @@ main(void)
         TEST(test_a_thread_that_only_frees_does_not_grow_the_heap),
         TEST(test_objects_are_refused_to_a_raw_thread),
         TEST(test_child_of_a_fork_among_raw_threads_has_a_whole_heap),
+        TEST(test_child_of_a_fork_beside_an_attach_has_a_whole_heap),
         TEST(test_raw_thread_may_fork),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

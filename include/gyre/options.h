@@ -78,7 +78,7 @@ struct gyre_heap;
       "the collector's time in one of the short stops")                        \
     X(GC_MUTATOR_SHARE, "gc.mutator_share", "percent", 60, 0, 99, 1,           \
       "of the time between the begin of one short stop and that of the next, " \
-      "what is left to the program")                                           \
+      "what is left to the program, unless threads wait for the collector")    \
     X(GC_LIMBO_LIMIT, "gc.limbo_limit", "bytes", 268435456, 0,                 \
       UINT64_C(1) << 40, 1,                                                    \
       "dead blocks that may wait for a collection's end before it is "         \

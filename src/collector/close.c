@@ -94,8 +94,8 @@ age(const struct cycle *cycle, struct gyre_object *obj)
     return word0_is_object(word0) ? 1u << word0_stamp(word0) : 0;
 }
 
-/* By the side table: who is not LIVE was freed, or was born meanwhile and has
- * an age that is not collected. */
+/* By the side table: what is not LIVE there is free, or was born meanwhile and
+ * has an age that is not collected. */
 static void
 age_page(const struct cycle *cycle, struct page *page)
 {

@@ -143,6 +143,8 @@ void *gyre_spare_take(struct gyre_heap *heap, enum spare_table which,
                       size_t *bytes);
 void gyre_spare_give(struct gyre_heap *heap, enum spare_table which,
                      void *table, size_t bytes);
+/* At the end of a cycle: drop those that are too large for the heap. */
+void gyre_spare_settle(struct gyre_heap *heap);
 void gyre_spare_drop(struct gyre_heap *heap);
 
 /* One collection; the caller holds the collector lock, attached. */

@@ -213,7 +213,6 @@ run_beside(struct cycle *cycle)
     /* relaxed: a statistic */
     gyre_fetch_add_relaxed(&collector->suspected_falsely,
                            cycle->suspect_count - cycle->members);
-    collector->outrun = cycle->waited;
     gyre_phase_close_beside(cycle);
     return cycle->status;
 }
@@ -223,6 +222,8 @@ run_cycle(struct cycle *cycle)
 {
     enum gyre_status status =
         cycle->beside ? run_beside(cycle) : run_phases(cycle);
+    cycle->heap->collector.outrun = cycle->waited;
+    gyre_spare_settle(cycle->heap);
     if (status == GYRE_OK) {
         gyre_generation_collected(cycle->heap, cycle->generation,
                                   cycle->candidates, cycle->survivors);

@@ -35,8 +35,8 @@
  *   bits 0-29  edges into it from candidates; stuck at the top
  * A member of the garbage set is a CANDIDATE that is not LIVE. With
  * gc.concurrent the lowest bits of a member are its place among the suspects
- * once there are some, and LIVE alone is an object that is not tracked: no
- * candidate, but it ages. */
+ * once there are some, and LIVE alone is an object that is not tracked, or dead
+ * and not freed: no candidate, but it ages. */
 #define GC_LIVE (UINT32_C(1) << 31)
 #define GC_CANDIDATE (UINT32_C(1) << 30)
 #define GC_EDGES (GC_CANDIDATE - 1)

@@ -33,7 +33,7 @@ has_objects(const struct page *page)
 
 /* A word for every block there may ever be: what is handed out while the
  * cycle is open is no candidate, but may be the target of an edge. Whole
- * cache lines; untouched ones cost nothing. */
+ * cache lines. */
 static size_t
 table_words(const struct page *page)
 {

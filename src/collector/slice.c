@@ -120,7 +120,8 @@ leave_share(struct cycle *cycle)
     struct timespec time = {(time_t)(wait / 1000000000),
                             (long)(wait % 1000000000)};
     /* Those who outrun the collector wait for its end. */
-    if (wait == 0 || cycle->waited || cycle->heap->collector.outrun)
+    if (wait == 0 || cycle->waited ||
+        (cycle->automatic && cycle->heap->collector.outrun))
         return;
     gyre_detach_for_wait(cycle->self);
     clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);

@@ -111,14 +111,12 @@ gyre_suspect_count_edges(struct cycle *cycle, struct gyre_object *obj)
     window_flush(&window);
 }
 
-/* Alive and of a collected age. */
+/* Of a collected age, alive or not yet freed. */
 static inline bool
-is_collected(const struct cycle *cycle, const struct gyre_object *obj,
-             uint64_t word0)
+is_of_age(const struct cycle *cycle, uint64_t word0)
 {
     return word0_is_object(word0) &&
-           (cycle->stamps & (1u << word0_stamp(word0))) != 0 &&
-           !(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_DEAD);
+           (cycle->stamps & (1u << word0_stamp(word0))) != 0;
 }
 
 static bool
@@ -134,10 +132,13 @@ count_page(struct cycle *cycle, struct page *page, struct count_window *window)
         uint64_t word0 = gyre_load_acquire(&obj->word0);
         const struct gyre_type *type;
         __builtin_prefetch(block + AHEAD);
-        if (!is_collected(cycle, obj, word0))
+        if (!is_of_age(cycle, word0))
             continue;
-        if (GYRE_UNLIKELY(!(word0 & GYRE_WORD0_TRACKED))) {
-            if (cycle->beside) /* not collected, but ages */
+        if (GYRE_UNLIKELY(!(word0 & GYRE_WORD0_TRACKED) ||
+                          gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_DEAD)) {
+            /* not collected, but ages: the dead too, which wait in a cascade
+             * for their end */
+            if (cycle->beside)
                 page->gc[i] |= GC_LIVE;
             else
                 gyre_generation_promote(cycle, obj);

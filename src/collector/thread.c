@@ -12,6 +12,9 @@
 /* How often the heap's thread looks whether somebody waits for a grace
  * period that threads which only poll would never end. */
 #define TICK_NS 50000000L
+/* So many ticks without work, and tables that were kept for the next cycle are
+ * dropped. */
+#define IDLE_TICKS 20
 /* After an emergency that found less garbage than so many percent there is
  * none for so many times what it took. */
 #define EMERGENCY_WORTH 6
@@ -180,22 +183,36 @@ wait_a_tick(struct gyre_heap *heap)
 
 /* Sleep until something is to do; detached. False: the heap ends. */
 static bool
-wait_for_work(struct gyre_heap *heap)
+wait_for_work(struct gyre_heap *heap, bool *idle)
 {
     struct collector *collector = &heap->collector;
+    unsigned ticks = 0;
     bool go_on;
     pthread_mutex_lock(&collector->thread_lock);
     collector->working = false;
     pthread_cond_broadcast(&collector->done);
     while (!collector->stopping && !anything_asked(collector) &&
-           collector->emergencies_wanted == collector->emergencies_done) {
-        if (wait_until_tick(collector) == ETIMEDOUT)
+           collector->emergencies_wanted == collector->emergencies_done &&
+           ticks < IDLE_TICKS) {
+        if (wait_until_tick(collector) == ETIMEDOUT) {
             gyre_world_nudge_readers(&heap->world);
+            ticks++;
+        }
     }
+    *idle = ticks == IDLE_TICKS;
     go_on = !collector->stopping;
     collector->working = true;
     pthread_mutex_unlock(&collector->thread_lock);
     return go_on;
+}
+
+static void
+drop_spares(struct mutator *self)
+{
+    if (!gyre_collector_lock(self))
+        return;
+    gyre_spare_drop(self->fast.heap);
+    gyre_collector_unlock(self);
 }
 
 /* Collect all, for those whose allocations found no memory. */
@@ -215,10 +232,7 @@ run_emergency(struct mutator *self)
     gyre_store_relaxed(&collector->yield, 0u);
     /* an error is counted, and the allocation fails */
     (void)gyre_collect(heap, GYRE_GEN_OLD);
-    if (gyre_collector_lock(self)) {
-        gyre_spare_drop(heap);
-        gyre_collector_unlock(self);
-    }
+    drop_spares(self);
     gyre_collector_grace(self);
     ended = gyre_clock_ns();
     /* relaxed: a statistic */
@@ -236,7 +250,7 @@ collector_main(void *arg)
 {
     struct gyre_heap *heap = arg;
     struct gyre_thread *self;
-    bool go_on = true;
+    bool go_on = true, idle;
     /* No memory for a thread's record: there may be some later. */
     while (gyre_thread_attach_internal(heap, &self) != GYRE_OK)
         if (!wait_a_tick(heap))
@@ -244,8 +258,10 @@ collector_main(void *arg)
     gyre_thread_set_name(self, "gyre collector");
     while (go_on) {
         gyre_detach_begin(self);
-        go_on = wait_for_work(heap);
+        go_on = wait_for_work(heap, &idle);
         gyre_detach_end(self);
+        if (go_on && idle)
+            drop_spares(mutator_of(self));
         if (go_on) {
             run_emergency(mutator_of(self));
             run_asked(mutator_of(self));

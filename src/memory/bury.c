@@ -14,7 +14,6 @@
 
 struct burial {
     struct gyre_heap *heap;
-    const struct gyre_thread *secret; /* any thread's record of the heap */
     /* counted anew, as whoever noted them may have been between two words */
     uint64_t pages_in_use;
     struct raw_totals raw;
@@ -35,22 +34,12 @@ struct found {
     uint32_t count, end; /* blocks; the last one's number and one more */
 };
 
-/* A link as it stands, whatever that is. */
-static uintptr_t
-link_of(const struct burial *burial, const void *block)
-{
-    /* relaxed, here and below: the child has one thread */
-    uint64_t word = gyre_load_relaxed((const gyre_word *)block);
-    return (uintptr_t)(word ^
-                       gyre_link_mask(burial->secret->link_secret, block));
-}
-
 /* Follow a free list as long as it leads from block to block of the page, and
- * to none twice: a thread that is caught in the midst of a free has linked
+ * to none twice (the secret of links is the heap's: a thread's record may be
+ * about to get it): a thread that is caught in the midst of a free has linked
  * the block to the list already, or not put it there. */
 static void
-find_free(const struct burial *burial, const struct page *page, uintptr_t link,
-          struct found *found)
+find_free(const struct page *page, uintptr_t link, struct found *found)
 {
     while (link != GYRE_LINK_END) {
         unsigned char *block = (unsigned char *)(link - 1);
@@ -66,8 +55,8 @@ find_free(const struct burial *burial, const struct page *page, uintptr_t link,
         found->bits[index / 64] |= UINT64_C(1) << (index % 64);
         if (MEMORY_POISON) /* the page may have been half made */
             memory_unpoison(block, POISON_KEEP);
-        link = link_of(burial, block);
-        gyre_link_store(burial->secret, block, found->list);
+        link = link_load_any(block);
+        link_store(block, found->list);
         found->list = (uintptr_t)block + 1;
         found->count++;
         if (index >= found->end)
@@ -77,7 +66,7 @@ find_free(const struct burial *burial, const struct page *page, uintptr_t link,
 
 /* What was trimmed is free too, and linked again. */
 static void
-find_holes(const struct burial *burial, struct page *page, struct found *found)
+find_holes(struct page *page, struct found *found)
 {
     uint32_t i;
     for (i = 0; i < page->fresh && page->purged != 0; i++) {
@@ -85,7 +74,7 @@ find_holes(const struct burial *burial, struct page *page, struct found *found)
         if (!page_is_hole(page, i) ||
             (found->bits[i / 64] >> (i % 64) & 1) != 0)
             continue;
-        gyre_link_store(burial->secret, block, found->list);
+        link_store(block, found->list);
         found->list = (uintptr_t)block + 1;
         found->count++;
     }
@@ -96,17 +85,17 @@ find_holes(const struct burial *burial, struct page *page, struct found *found)
  * had taken off a list and not handed out, or taken back and not put on one,
  * count as used for ever. */
 static void
-recount(const struct burial *burial, struct page *page)
+recount(struct page *page)
 {
     struct found found = {.list = GYRE_LINK_END};
     uint32_t used;
-    find_free(burial, page, page->fast.free, &found);
-    find_free(burial, page, remote_link(gyre_load_relaxed(&page->remote_free)),
-              &found);
+    find_free(page, page->fast.free, &found);
+    /* relaxed: the child has one thread */
+    find_free(page, remote_link(gyre_load_relaxed(&page->remote_free)), &found);
     /* Blocks are linked before `fresh` says that they are used. */
     if (page->fresh < found.end)
         page->fresh = found.end;
-    find_holes(burial, page, &found);
+    find_holes(page, &found);
     used = page->fresh - found.count;
     page->fast.free = found.list;
     gyre_store_relaxed(&page->remote_free, GYRE_LINK_END);
@@ -150,7 +139,7 @@ static bool
 leave_open(const struct burial *burial, struct page *page)
 {
     bool full;
-    recount(burial, page);
+    recount(page);
     if (page_used(page) == 0)
         return false;
     full = !page_has_room(page);
@@ -281,8 +270,7 @@ void
 gyre_memory_bury_raw(struct gyre_heap *heap)
 {
     struct memory_heap *memory = &heap->memory;
-    struct mutator *record = gyre_load_relaxed(&heap->raw.all);
-    struct burial burial = {.heap = heap, .secret = &record->fast};
+    struct burial burial = {.heap = heap};
     struct segment *segment, *next;
     memory->torn = true;
     /* So that no segment goes before the loop is past it. */
