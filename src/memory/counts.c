@@ -21,10 +21,13 @@ gyre_page_note(struct gyre_thread *self, struct page *page)
     uint64_t deaths = (uint64_t)((int64_t)births - net);
     page->noted_used = live;
     page->noted_allocated = page->fast.allocated;
-    if (births != 0)
-        count_add(&counts->allocations, births);
     if (deaths != 0)
         count_add(&counts->frees, deaths);
+    if (births != 0)
+        /* release; pairs: add_counts(). Who sees the births sees those of them
+         * that died. One writer. */
+        gyre_store_release(&counts->allocations,
+                           gyre_load_relaxed(&counts->allocations) + births);
     if (net != 0 && page->kind == GYRE_PAGE_CONTAINER)
         /* relaxed: for pacing; one writer */
         gyre_store_relaxed(&thread->container_net,
@@ -130,8 +133,10 @@ at_least_zero(uint64_t sum)
 static void
 add_counts(struct class_counts *sum, const struct class_counts *counts)
 {
+    /* acquire; pairs: gyre_page_note(). Or more would seem to live than ever
+     * did, when a page's births and deaths are noted together meanwhile. */
+    sum->allocations += gyre_load_acquire(&counts->allocations);
     sum->frees += gyre_load_relaxed(&counts->frees);
-    sum->allocations += gyre_load_relaxed(&counts->allocations);
     sum->refills += gyre_load_relaxed(&counts->refills);
     sum->remote_frees += gyre_load_relaxed(&counts->remote_frees);
     sum->pages += gyre_load_relaxed(&counts->pages);
