@@ -30,8 +30,14 @@ def records(folder):
             yield path.name, record, record["rows"]
 
 
+# rows of old records that gyre-bench has no more
+GONE = {"throughput.alloc_stop"}
+
+
 def figure(value):
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.2f}"
+    if abs(value) >= 1000:
+        return f"{value:.0f}"
+    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
 
 
 def newest_rows(root):
@@ -46,7 +52,7 @@ def newest_rows(root):
     # a row that was measured with one thread has been given a name that says
     # so since
     return {bench: found for bench, found in newest.items()
-            if bench + "/1" not in newest}, sources
+            if bench + "/1" not in newest and bench not in GONE}, sources
 
 
 def goal(row):
