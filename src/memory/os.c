@@ -243,23 +243,12 @@ gyre_os_purge(void *address, size_t bytes)
     return madvise(address, bytes, MADV_DONTNEED) == 0;
 }
 
-/* A little at a time: who maps memory meanwhile waits for each. */
-#define POPULATED_AT_ONCE ((size_t)256 << 10)
-
+/* Not by the system's call for it: that holds up whoever maps memory. */
 void
 gyre_os_populate(void *address, size_t bytes)
 {
-#ifdef MADV_POPULATE_WRITE
-    char *at = address, *end = at + bytes;
-    for (; at < end; at += POPULATED_AT_ONCE) {
-        size_t left = (size_t)(end - at);
-        madvise(at, left < POPULATED_AT_ONCE ? left : POPULATED_AT_ONCE,
-                MADV_POPULATE_WRITE);
-    }
-#else
-    (void)address;
-    (void)bytes;
-#endif
+    for (size_t at = 0; at < bytes; at += OS_PAGE_BYTES)
+        ((volatile char *)address)[at] = 0;
 }
 
 void

@@ -34,14 +34,14 @@ void *gyre_os_move(struct gyre_heap *heap, void *address, size_t bytes,
 /* For tests: of the mapping calls to come, of any heap, `after` succeed if
  * they can, and the `count` that follow fail as if the system said no. */
 void gyre_os_inject_failures(uint32_t after, uint32_t count);
+/* Have memory for all of it now, which is zero: a page that is read before it
+ * is written costs two faults, and the second interrupts every processor of the
+ * process. */
+void gyre_os_populate(void *address, size_t bytes);
 /* Ask for the system's huge pages, for memory that will be used at random and
  * whole; or for none any more. A hint: without effect where there are none.
  */
 #define OS_HUGE_PAGE_BYTES (UINT64_C(2) << 20)
-/* Have memory for all of it now: a page that is read before it is written costs
- * two faults, and the second interrupts every processor of the process. A wish,
- * as are the next two. */
-void gyre_os_populate(void *address, size_t bytes);
 void gyre_os_prefer_huge(void *address, size_t bytes);
 void gyre_os_avoid_huge(void *address, size_t bytes);
 /* Whether it may be touched; false: the system says no. */
