@@ -43,9 +43,10 @@ page_set_state(struct page *page, enum page_state state)
 static inline void
 page_set_owner(struct page *page, struct gyre_thread *owner)
 {
-    /* relaxed: a thread finds its own name here only if it put it here
-     * itself; any other value means one thing to it, another's */
-    gyre_store_relaxed(&page->fast.owner, owner);
+    /* release; pairs: gyre_remote_push(). A thread finds its own name here only
+     * if it put it here itself; any other value means one thing to it,
+     * another's, but to who looks at that other's record. */
+    gyre_store_release(&page->fast.owner, owner);
 }
 
 /* No page to allocate from. NULL in a record that was never a thread's. */

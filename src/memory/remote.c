@@ -89,9 +89,10 @@ gyre_remote_push(struct gyre_thread *self, struct page *page,
     struct memory_counts *counts = &mutator_of(self)->memory.counts;
     uintptr_t old = gyre_load_relaxed(&page->remote_free); /* see the swap */
     uintptr_t new;
-    /* relaxed: it owns the page as long as that is open; read before the push,
-     * after which the page may be gone */
-    struct gyre_thread *owner = gyre_load_relaxed(&page->fast.owner);
+    /* acquire; pairs: page_set_owner(). Its record is made, and looked at
+     * below. It owns the page as long as that is open; read before the push,
+     * after which the page may be gone. */
+    struct gyre_thread *owner = gyre_load_acquire(&page->fast.owner);
     count_add(&counts->of[page_alloc_index(page)].remote_frees, chain.count);
     if (FAULT_DUE(FAULT_REMOTE_FREE_LOST, 1000))
         return;
