@@ -145,10 +145,8 @@ answer_requests(struct mutator *self)
     GYRE_YIELD_POINT("follow");
     gyre_collector_follow(self);
     (void)gyre_memory_limbo_drain(&self->fast);
-    gyre_merge_drain(self);
-    /* all of it for a handshake: what waits in a cascade looks alive */
-    gyre_cascade_run(self, asked);
-    /* What the cascade gave up belongs to this answer. */
+    gyre_merge_drain_portion(self, asked);
+    /* What the dead gave up belongs to this answer. */
     gyre_merge_publish(self);
     memory_pending_flush(&self->fast);
     gyre_handshake_answer(&self->part, phase);
@@ -193,7 +191,7 @@ gyre_safepoint_slow(struct gyre_thread *fast)
     answer_requests(self);
     gyre_account_end(self);
     do_put_off_work(self);
-    if (!gyre_cascade_is_empty(self) || self->object.staging != NULL ||
+    if (gyre_merge_is_behind(self) || self->object.staging != NULL ||
         self->object.pending.count > 0 || self->object.callbacks != NULL ||
         self->object.collect_wanted != 0)
         gyre_participant_request(&self->part, REQUEST_PENDING);
@@ -211,8 +209,9 @@ gyre_detach_for_wait(struct mutator *self)
         gyre_merge_publish(self);
         memory_pending_flush(&self->fast);
         gyre_participant_detach(&self->part);
-        /* Pushed by someone who still saw us running: nobody else will. */
-        if (GYRE_LIKELY(gyre_merge_queue_is_empty(self)))
+        /* Pushed by someone who still saw us running, or taken off the queue:
+         * nobody else will. */
+        if (GYRE_LIKELY(gyre_merge_is_done(self)))
             return;
         gyre_return_from_wait(self);
         gyre_merge_drain(self);
@@ -249,8 +248,10 @@ gyre_detach_begin(struct gyre_thread *fast)
                "gyre_detach_begin: detached already");
     gyre_safepoint(fast);
     for (;;) {
-        if (GYRE_UNLIKELY(!gyre_cascade_is_empty(self)))
+        if (GYRE_UNLIKELY(gyre_merge_is_behind(self))) {
+            gyre_merge_drain(self);
             gyre_cascade_run(self, true);
+        }
         gyre_detach_for_wait(self);
         /* What the last drain made due would wait for as long as the region
          * lasts: it is done first. */

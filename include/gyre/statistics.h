@@ -45,7 +45,7 @@ struct gyre_statistics {
     uint64_t merges;           /* queued objects whose halves were merged */
     uint64_t merges_by_proxy;  /* of these, for a thread detached or gone */
     uint64_t queued;           /* objects put in merge queues */
-    uint64_t cascade_deferred; /* cascades cut short by cascade.budget */
+    uint64_t cascade_deferred; /* cascades of which a rest waited */
     uint64_t finalizers_run;
     uint64_t weak_callbacks_run;
     uint64_t weak_gets_refused; /* target dead, dying or changed meanwhile */

@@ -87,6 +87,30 @@ gyre_collector_unlock(struct mutator *self)
 
 /* Rounds after which a quiesce gives up on threads that always have more. */
 #define QUIESCE_ROUNDS 64
+/* And rounds that wait for what threads release in portions: some seconds. */
+#define LEFT_ROUNDS 30000
+
+struct drain_rounds
+gyre_drain_rounds(struct gyre_heap *heap, unsigned most, bool patient)
+{
+    return (struct drain_rounds){.activity = gyre_object_activity(heap),
+                                 .left = gyre_object_left(heap),
+                                 .most = most,
+                                 .most_left = patient ? LEFT_ROUNDS : 0};
+}
+
+bool
+gyre_drain_again(struct drain_rounds *rounds, struct gyre_heap *heap)
+{
+    struct drain_rounds before = *rounds;
+    rounds->activity = gyre_object_activity(heap);
+    rounds->left = gyre_object_left(heap);
+    if (rounds->left != before.left && rounds->most_left > 0) {
+        rounds->most_left--;
+        return true;
+    }
+    return rounds->activity != before.activity && --rounds->most > 0;
+}
 
 /* Have everyone publish and drain, until a round moves nothing. The caller
  * holds the collector lock. */
@@ -94,8 +118,7 @@ static enum gyre_status
 quiesce(struct mutator *self)
 {
     struct gyre_heap *heap = self->fast.heap;
-    uint64_t before, after = gyre_object_activity(heap);
-    unsigned rounds = 0;
+    struct drain_rounds rounds = gyre_drain_rounds(heap, QUIESCE_ROUNDS, true);
     do {
         /* Two handshakes: after the first everything is published, after
          * the second it is drained. */
@@ -112,9 +135,7 @@ quiesce(struct mutator *self)
             gyre_merge_drain(self);
             gyre_cascade_run(self, true);
         }
-        before = after;
-        after = gyre_object_activity(heap);
-    } while (before != after && ++rounds < QUIESCE_ROUNDS);
+    } while (gyre_drain_again(&rounds, heap));
     return GYRE_OK;
 }
 

@@ -116,6 +116,17 @@ struct cycle {
  * anew. */
 void gyre_pacing_collected(const struct cycle *cycle);
 
+/* Rounds in which everyone drains, until one moves nothing and leaves nothing,
+ * or `most` of them have moved something. `patient`: those that leave something
+ * for a further portion don't count. */
+struct drain_rounds {
+    uint64_t activity, left;
+    unsigned most, most_left;
+};
+struct drain_rounds gyre_drain_rounds(struct gyre_heap *heap, unsigned most,
+                                      bool patient);
+bool gyre_drain_again(struct drain_rounds *rounds, struct gyre_heap *heap);
+
 bool gyre_cycle_table_grow(struct cycle *cycle, struct cycle_table *table);
 
 static inline bool

@@ -189,7 +189,8 @@ gyre_phase_open(struct cycle *cycle)
 /* ---- with the world running ---- */
 
 /* Rounds in which everyone drains, before candidates are chosen: for an
- * automatic collection, and for one that was asked for by name. */
+ * automatic collection, and for one that was asked for by name, which waits
+ * for what is released in portions besides. */
 #define DRAINS_AUTOMATIC 1
 #define DRAINS_ASKED 8
 
@@ -219,14 +220,13 @@ shake(struct cycle *cycle)
 static bool
 drain(struct cycle *cycle)
 {
-    unsigned most = cycle->automatic ? DRAINS_AUTOMATIC : DRAINS_ASKED;
-    uint64_t before, after = gyre_object_activity(cycle->heap);
+    struct drain_rounds rounds = gyre_drain_rounds(
+        cycle->heap, cycle->automatic ? DRAINS_AUTOMATIC : DRAINS_ASKED,
+        !cycle->automatic);
     do {
         if (!shake(cycle) || !shake(cycle))
             return false;
-        before = after;
-        after = gyre_object_activity(cycle->heap);
-    } while (before != after && --most > 0);
+    } while (gyre_drain_again(&rounds, cycle->heap));
     return gyre_cycle_goes_on(cycle);
 }
 

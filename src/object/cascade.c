@@ -253,27 +253,52 @@ gyre_cascade_take_over(struct mutator *self, struct mutator *other)
     }
 }
 
-void
-gyre_cascade_run(struct mutator *self, bool all)
+/* Objects between two looks at the clock. */
+#define LOOK_OBJECTS 32
+
+/* `budget`: objects at most, 0 is no limit; `until_ns`: the clock's time by
+ * which it ends, 0 is none. */
+static void
+run(struct mutator *self, uint64_t budget, uint64_t until_ns)
 {
     struct object_thread *mine = &self->object;
     struct gyre_object *obj;
     struct free_batch batch = {.count = 0};
-    uint64_t budget;
-    if (mine->cascading || gyre_cascade_is_empty(self))
-        return;
-    budget = all ? 0 : heap_option(self->fast.heap, GYRE_OPT_CASCADE_BUDGET);
+    uint64_t done = 0;
     mine->cascading = true;
     while ((obj = take_waiting(mine)) != NULL) {
         process(self, obj, &batch);
-        if (budget > 0 && --budget == 0 && !gyre_cascade_is_empty(self)) {
-            count_one(&mine->counters.cascade_deferred);
-            gyre_participant_request(&self->part, REQUEST_PENDING);
+        done++;
+        if (done == budget || (until_ns != 0 && done % LOOK_OBJECTS == 0 &&
+                               gyre_clock_ns() >= until_ns))
             break;
-        }
     }
     free_batch_flush(&self->fast, &batch);
     mine->cascading = false;
+    if (!gyre_cascade_is_empty(self)) {
+        count_one(&mine->counters.cascade_deferred);
+        gyre_participant_request(&self->part, REQUEST_PENDING);
+    }
+}
+
+static uint64_t
+budget_of(const struct mutator *self)
+{
+    return heap_option(self->fast.heap, GYRE_OPT_CASCADE_BUDGET);
+}
+
+void
+gyre_cascade_run(struct mutator *self, bool all)
+{
+    if (!self->object.cascading && !gyre_cascade_is_empty(self))
+        run(self, all ? 0 : budget_of(self), 0);
+}
+
+void
+gyre_cascade_run_until(struct mutator *self, bool all, uint64_t until_ns)
+{
+    if (!self->object.cascading && !gyre_cascade_is_empty(self))
+        run(self, all ? 0 : budget_of(self), until_ns);
 }
 
 void
@@ -284,16 +309,22 @@ gyre_cascade_push(struct mutator *self, struct gyre_object *obj)
         gyre_cascade_run(self, false);
 }
 
+bool
+gyre_cascade_bury_plain(struct mutator *self, struct gyre_object *obj)
+{
+    if ((gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_WEAK) ||
+        !object_dies_plainly(obj, gyre_type_of(obj)))
+        return false;
+    object_check_end(obj, "decref");
+    memory_block_free(&self->fast, obj);
+    return true;
+}
+
 void
 gyre_cascade_bury(struct mutator *self, struct gyre_object *obj)
 {
-    if (!(gyre_load_relaxed(&obj->rc_shared) & GYRE_RC_WEAK) &&
-        object_dies_plainly(obj, gyre_type_of(obj))) {
-        object_check_end(obj, "decref");
-        memory_block_free(&self->fast, obj);
-    } else {
+    if (!gyre_cascade_bury_plain(self, obj))
         gyre_cascade_push(self, obj);
-    }
 }
 
 /* ---- lists of objects ---- */

@@ -45,9 +45,7 @@ merge_last(struct mutator *worker, struct gyre_object *obj, uint32_t shared,
         return false;
     /* relaxed: nobody refers to it; a stale reader must find it dead */
     gyre_store_relaxed((gyre_word *)&obj->rc_local, RC_DEAD_WORD);
-    if (bury)
-        gyre_cascade_bury(worker, obj);
-    else
+    if (!bury || !gyre_cascade_bury_plain(worker, obj))
         gyre_cascade_defer(worker, obj);
     return true;
 }
@@ -116,7 +114,7 @@ chunk_new(struct mutator *self)
         chunk = gyre_memory_raw_alloc(&self->fast, sizeof *chunk);
     if (chunk != NULL) {
         chunk->next = NULL;
-        chunk->count = 0;
+        chunk->count = chunk->done = 0;
     }
     return chunk;
 }
@@ -130,28 +128,38 @@ chunk_done(struct mutator *self, struct queue_chunk *chunk)
         gyre_mem_free(chunk);
 }
 
-/* `bury`: what dies is released chunk by chunk, while it is in the cache; not
- * under a claim and not in a stop, where objects are only merged. */
-static uint64_t
-merge_chunks(struct mutator *worker, struct queue_chunk *chunk, bool bury)
+/* Merge the first chunk of `list`. Each entry is off it before it is merged: a
+ * finalizer that runs at once may poll, and who stops the owner there merges
+ * the rest, since what is queued and on no list is taken for lost. */
+static void
+merge_first(struct mutator *worker, struct queue_chunk **list, bool bury)
 {
+    struct queue_chunk *chunk = *list;
+    uint32_t ahead = chunk->done;
     uint64_t merged = 0;
-    while (chunk != NULL) {
-        struct queue_chunk *next = chunk->next;
-        for (size_t i = 0; i < FETCH_AHEAD && i < chunk->count; i++)
-            __builtin_prefetch(chunk->entries[i], 1);
-        for (size_t i = 0; i < chunk->count; i++) {
-            if (i + FETCH_AHEAD < chunk->count)
-                __builtin_prefetch(chunk->entries[i + FETCH_AHEAD], 1);
-            merge_halves(worker, chunk->entries[i], bury);
-        }
-        merged += chunk->count;
-        chunk_done(worker, chunk);
-        if (bury)
-            gyre_cascade_run(worker, false);
-        chunk = next;
+    for (; ahead < chunk->done + FETCH_AHEAD && ahead < chunk->count; ahead++)
+        __builtin_prefetch(chunk->entries[ahead], 1);
+    while (*list == chunk && chunk->done < chunk->count) {
+        if (ahead < chunk->count)
+            __builtin_prefetch(chunk->entries[ahead++], 1);
+        merged++;
+        merge_halves(worker, chunk->entries[chunk->done++], bury);
     }
-    return merged;
+    count_more(&worker->object.counters.merges, merged);
+    if (*list != chunk)
+        return;
+    *list = chunk->next;
+    chunk_done(worker, chunk);
+}
+
+/* For others, under a claim or in a stop: objects are only merged. */
+static void
+merge_all_for(struct mutator *worker, struct queue_chunk **list)
+{
+    worker->object.merging_for++;
+    while (*list != NULL)
+        merge_first(worker, list, false);
+    worker->object.merging_for--;
 }
 
 static struct queue_chunk *
@@ -183,6 +191,18 @@ gyre_merge_queue_is_empty(struct mutator *self)
 {
     /* seq_cst; pairs: queue_push(). After the state was published. */
     return gyre_load_seq_cst(&self->object.queue) == NULL;
+}
+
+bool
+gyre_merge_is_done(struct mutator *self)
+{
+    return self->object.taken == NULL && gyre_merge_queue_is_empty(self);
+}
+
+bool
+gyre_merge_is_behind(const struct mutator *self)
+{
+    return self->object.taken != NULL || !gyre_cascade_is_empty(self);
 }
 
 /* Drain the queue of one who can't, for as long as entries come in. */
@@ -265,37 +285,75 @@ gyre_merge_queue(struct mutator *self, struct gyre_object *obj, uint32_t number)
     mine->staging->entries[mine->staging->count++] = obj;
 }
 
+/* Merge what was taken off the own queue. What dies is released chunk by chunk,
+ * while it is in the cache. */
+static void
+merge_taken(struct mutator *self, bool all, uint64_t until_ns)
+{
+    while (self->object.taken != NULL) {
+        merge_first(self, &self->object.taken, true);
+        gyre_cascade_run_until(self, all, until_ns);
+        if (until_ns != 0 && gyre_clock_ns() >= until_ns)
+            return;
+    }
+}
+
 void
 gyre_merge_drain(struct mutator *self)
 {
-    struct queue_chunk *chunk = queue_take(self);
-    if (chunk != NULL) {
-        struct object_counters *counters = &self->object.counters;
-        uint64_t merged = merge_chunks(self, chunk, true);
-        gyre_store_relaxed(&counters->merges,
-                           gyre_load_relaxed(&counters->merges) + merged);
+    merge_taken(self, false, 0);
+    self->object.taken = queue_take(self);
+    merge_taken(self, false, 0);
+}
+
+/* A thread that has more to merge or release than fits in one portion goes on
+ * at its next safepoint. The portions grow with the time for which it has been
+ * behind, by a four hundredth, or others could hand over more than it keeps up
+ * with. */
+#define PORTION_NS 50000u
+#define PORTION_GROWTH 400u
+
+void
+gyre_merge_drain_portion(struct mutator *self, bool asked)
+{
+    struct object_thread *mine = &self->object;
+    uint64_t now, until;
+    /* relaxed: as in queue_take() */
+    if (GYRE_LIKELY(gyre_load_relaxed(&mine->queue) == NULL &&
+                    !gyre_merge_is_behind(self)))
+        return;
+    now = gyre_clock_ns();
+    until = now + PORTION_NS;
+    if (mine->behind_since_ns != 0)
+        until += (now - mine->behind_since_ns) / PORTION_GROWTH;
+    if (mine->taken == NULL)
+        mine->taken = queue_take(self);
+    gyre_cascade_run_until(self, asked, until);
+    merge_taken(self, asked, until);
+    if (!gyre_merge_is_behind(self)) {
+        mine->behind_since_ns = 0;
+        return;
     }
+    if (mine->behind_since_ns == 0)
+        mine->behind_since_ns = now;
+    if (asked && !mine->cascading) /* or this is called by what dies */
+        count_one(&mine->counters.answers_left);
+    gyre_participant_request(&self->part, REQUEST_PENDING);
 }
 
 void
 gyre_merge_drain_for(struct mutator *self, struct mutator *other)
 {
+    struct object_counters *counters = &self->object.counters;
+    uint64_t before = gyre_load_relaxed(&counters->merges);
     struct queue_chunk *chunk = queue_take(other);
-    if (chunk != NULL) {
-        struct object_counters *counters = &self->object.counters;
-        uint64_t merged;
-        self->object.merging_for++;
-        if (FAULT(FAULT_QUEUE_ENTRY_LOST) && chunk->count > 0 &&
-            gyre_load_relaxed(&other->part.claimed_from) == PART_GONE)
-            chunk->count--;
-        merged = merge_chunks(self, chunk, false);
-        self->object.merging_for--;
-        gyre_store_relaxed(&counters->merges,
-                           gyre_load_relaxed(&counters->merges) + merged);
-        gyre_store_relaxed(&counters->merges_by_proxy,
-                           gyre_load_relaxed(&counters->merges_by_proxy) +
-                               merged);
-    }
+    if (FAULT(FAULT_QUEUE_ENTRY_LOST) && chunk != NULL && chunk->count > 0 &&
+        gyre_load_relaxed(&other->part.claimed_from) == PART_GONE)
+        chunk->count--;
+    merge_all_for(self, &other->object.taken);
+    merge_all_for(self, &chunk);
+    count_more(&counters->merges_by_proxy,
+               gyre_load_relaxed(&counters->merges) - before);
 }
 
 void
@@ -310,10 +368,7 @@ gyre_merge_drain_of(struct mutator *self, struct mutator *other)
     struct queue_chunk *staged = other->object.staging;
     other->object.staging = NULL;
     other->object.staging_for = NULL;
-    self->object.merging_for++;
-    if (staged != NULL)
-        merge_chunks(self, staged, false);
-    self->object.merging_for--;
+    merge_all_for(self, &staged);
     gyre_merge_drain_for(self, other);
 }
 

@@ -172,6 +172,7 @@ struct object_counters {
     uint64_t finalizers_run, weak_callbacks_run, weak_gets_refused;
     uint64_t lock_waits;
     uint64_t paced_waits, paced_ns; /* .pace.wait */
+    uint64_t answers_left; /* to handshakes, with something left to release */
 };
 
 static inline void
@@ -192,7 +193,7 @@ count_more(uint64_t *counter, uint64_t more)
 #define QUEUE_CHUNK_ENTRIES 62
 struct queue_chunk {
     struct queue_chunk *next;
-    size_t count;
+    uint32_t count, done; /* entries; of these, merged */
     struct gyre_object *entries[QUEUE_CHUNK_ENTRIES];
 };
 
@@ -209,7 +210,10 @@ void gyre_object_list_free(struct object_list *list);
 struct object_thread {
     /* any thread, atomic: chunks others pushed */
     struct queue_chunk *queue;
+    /* owner only, or who has claimed it */
+    struct queue_chunk *taken; /* off the queue, to be merged in portions */
     /* owner only */
+    uint64_t behind_since_ns;    /* with merges and releases; 0: it is not */
     struct queue_chunk *staging; /* entries on their way */
     struct mutator *staging_for; /* to this thread */
     struct queue_chunk *spare;   /* an empty chunk, or NULL */
@@ -249,6 +253,9 @@ void gyre_merge_queue(struct mutator *self, struct gyre_object *obj,
 void gyre_merge_publish(struct mutator *self);
 /* Merge what others queued to `self`. The owner, at a safepoint. */
 void gyre_merge_drain(struct mutator *self);
+/* A portion of that, and of what waits in the cascade: the rest at the next
+ * safepoint. `asked`: a handshake waits for it, which is told of a rest. */
+void gyre_merge_drain_portion(struct mutator *self, bool asked);
 /* The same for `other`, claimed by the caller; what dies is pushed to
  * `self`'s cascade, which runs once the claim is released. */
 void gyre_merge_drain_for(struct mutator *self, struct mutator *other);
@@ -257,6 +264,10 @@ void gyre_merge_drain_of(struct mutator *self, struct mutator *other);
 /* In a stop: everybody's queues and staged chunks. */
 void gyre_merge_drain_all(struct mutator *self);
 bool gyre_merge_queue_is_empty(struct mutator *self);
+/* Nor is anything left of what was taken off it. The owner, or in a stop. */
+bool gyre_merge_is_done(struct mutator *self);
+/* Whether a portion has left something. The owner. */
+bool gyre_merge_is_behind(const struct mutator *self);
 /* In a stop: objects whose entry got lost for want of memory. */
 void gyre_merge_find_lost(struct mutator *self);
 /* Keep the caller's reference to `obj`, whose halves are one word or whose
@@ -273,9 +284,14 @@ void gyre_merge_look_again(struct mutator *self, struct mutator *worker);
 void gyre_cascade_push(struct mutator *self, struct gyre_object *obj);
 /* The same for one that may be plain: its block is freed at once then. */
 void gyre_cascade_bury(struct mutator *self, struct gyre_object *obj);
+/* Free its block if it is plain. False: it is not. */
+bool gyre_cascade_bury_plain(struct mutator *self, struct gyre_object *obj);
 /* Put it on the list without starting a cascade. */
 void gyre_cascade_defer(struct mutator *self, struct gyre_object *obj);
+/* Release those that wait: `all`, or as many as cascade.budget says; in the
+ * second until the clock says `until_ns`, 0 is never. */
 void gyre_cascade_run(struct mutator *self, bool all);
+void gyre_cascade_run_until(struct mutator *self, bool all, uint64_t until_ns);
 /* In a stop or a forked child: the dead that another thread has put off. */
 void gyre_cascade_take_over(struct mutator *self, struct mutator *other);
 bool gyre_cascade_is_empty(const struct mutator *self);
@@ -308,6 +324,8 @@ bool gyre_finalizers_run(struct mutator *self);
 
 /* Sum of all queueing and merging so far: unchanged, nothing moved. */
 uint64_t gyre_object_activity(struct gyre_heap *heap);
+/* Answers to handshakes that left something to be released in portions. */
+uint64_t gyre_object_left(struct gyre_heap *heap);
 /* In a forked child: nobody waits for an object's lock any more. lock.c */
 void gyre_lock_after_fork_child(void);
 /* In a stop: is anything on its way between threads, or put off on one of

@@ -8,6 +8,7 @@ gyre_object_thread_init(struct mutator *self)
     /* Zeroed when made; what a former owner of the number left is empty but
      * for the queue, which is the new owner's now. */
     self->object.noted_net = gyre_load_relaxed(&self->memory.container_net);
+    self->object.behind_since_ns = 0;
     gyre_merge_drain(self);
     gyre_cascade_run(self, true);
 }
@@ -18,7 +19,7 @@ nothing_left(struct mutator *self)
     struct object_thread *mine = &self->object;
     return mine->staging == NULL && mine->pending.count == 0 &&
            mine->callbacks == NULL && mine->collect_wanted == 0 &&
-           gyre_cascade_is_empty(self) && gyre_merge_queue_is_empty(self);
+           gyre_cascade_is_empty(self) && gyre_merge_is_done(self);
 }
 
 bool
@@ -33,7 +34,7 @@ gyre_object_is_busy(struct mutator *self)
         struct mutator *other = mutator_of_part(part);
         struct object_thread *theirs = &other->object;
         if (theirs->staging != NULL || !gyre_cascade_is_empty(other) ||
-            !gyre_merge_queue_is_empty(other))
+            !gyre_merge_is_done(other))
             return true;
         if ((part->internal || other == self) &&
             (theirs->pending.count > 0 || theirs->callbacks != NULL))
@@ -98,6 +99,20 @@ gyre_object_activity(struct gyre_heap *heap)
         sum += gyre_load_relaxed(&counters->queued) +
                gyre_load_relaxed(&counters->merges);
     }
+    return sum;
+}
+
+uint64_t
+gyre_object_left(struct gyre_heap *heap)
+{
+    struct participant *part;
+    uint64_t sum = 0;
+    /* acquire; pairs: list_participant() */
+    for (part = gyre_load_acquire(&heap->world.participants); part != NULL;
+         part = part->next)
+        /* relaxed: as above */
+        sum += gyre_load_relaxed(
+            &mutator_of_part(part)->object.counters.answers_left);
     return sum;
 }
 

@@ -4,7 +4,7 @@
  * One owner, two pushers, a stopper. A pusher gathers entries in a chunk of
  * its own and publishes the chunk when it is full, at a safepoint, before it
  * detaches and before it ends; then it looks at the owner's state and drains
- * for one that is away, under a claim. The owner polls, detaches, returns,
+ * for one that is away, under a claim. The owner polls, in portions, detaches, returns,
  * leaves, and looks at its queue each time after it has published that it is
  * away. The stopper holds an owner that is away and lets it go again, without
  * draining: a walk, a fork, a stop given up.
@@ -23,6 +23,7 @@
  *   KEEP_CHUNK      a pusher detaches with a chunk of its own
  *   PUBLISH_ONCE    publishing may drain, and draining may stage an entry:
  *                   what was staged meanwhile is not published
+ *   TAKEN_BLINDLY   the owner goes away with what it took off its queue
  *   RETURN_BLINDLY  the owner returns under a claim
  *   NON_VACUOUS     claims that nobody ever drains for another */
 #ifndef ENTRIES
@@ -46,6 +47,7 @@
 
 byte state = RUNNING;
 byte queue = 0;       /* entries in the owner's queue */
+byte taken = 0;       /* off it, and not merged yet: the owner's portions */
 byte staged[2];       /* entries in each pusher's chunk */
 byte draining = 0;    /* who is inside */
 bit more = 1;         /* a drain that lets an object die which refers to one
@@ -62,9 +64,30 @@ inline drain(p)
         :: p < 2 && queue > 0 && more -> more = 0; staged[p]++
         :: skip
         fi;
-        queue = 0
+        queue = 0;
+        taken = 0
     };
     draining--
+}
+
+/* A safepoint of the owner's: all, or some of what is taken off the queue. */
+inline poll()
+{
+    if
+    :: drain(2)
+    :: atomic { draining++; assert(draining == 1) };
+        atomic {
+            if
+            :: taken == 0 -> taken = queue; queue = 0
+            :: else
+            fi;
+            if
+            :: taken > 0 -> taken--
+            :: else
+            fi
+        };
+        draining--
+    fi
 }
 
 inline drain_for(p)
@@ -129,17 +152,23 @@ proctype Pusher(byte p)
     ended++
 }
 
-/* Away: look again; what is found is done as a running thread. */
+/* Away: look again; what is found is done as a running thread. One that is
+ * detached waits to be one; who has claimed one that is gone does it. */
 inline look_again(away)
 {
+#ifdef TAKEN_BLINDLY
+#define LEFT queue
+#else
+#define LEFT (queue + taken)
+#endif
 #ifndef DETACH_BLINDLY
     do
-    :: queue > 0 ->
+    :: LEFT > 0 ->
         if
         :: atomic { state == away -> state = RUNNING };
             drain(2);
             state = away
-        :: else -> break
+        :: state != away && away == GONE -> break
         fi
     :: else -> break
     od
@@ -153,7 +182,7 @@ proctype Owner()
     byte n = 0;
     do
     :: n < AWAY -> n++;
-        drain(2);
+        poll();
         if
         :: state = DETACHED;
             look_again(DETACHED);
@@ -162,16 +191,17 @@ proctype Owner()
 #else
             atomic { state == DETACHED -> state = RUNNING }
 #endif
-        :: state = GONE;
+        :: drain(2); /* who leaves leaves nothing that is taken */
+            state = GONE;
             look_again(GONE);
             /* the number is given to another thread */
             atomic { state == GONE -> state = RUNNING }
         fi
     :: n >= AWAY ->
-        drain(2);
+        poll();
         if
         :: state = DETACHED; look_again(DETACHED)
-        :: state = GONE; look_again(GONE)
+        :: drain(2); state = GONE; look_again(GONE)
         fi;
         break
     od;
@@ -200,5 +230,5 @@ init
 {
     atomic { run Owner(); run Pusher(0); run Pusher(1); run Stopper() };
     ended == 4;
-    assert(queue == 0 && staged[0] == 0 && staged[1] == 0)
+    assert(queue == 0 && taken == 0 && staged[0] == 0 && staged[1] == 0)
 }
