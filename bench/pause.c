@@ -1,8 +1,8 @@
 /* pause: how long a program is held up. Each run is `gyre-stress latency` in a
  * process of its own; it gives the figures of all rows of a scenario. Beside
- * the concurrent collector, in turn: a control, with the same threads and as
- * many stops a second that do no work, and the collector that stops the world
- * for all of a collection. docs/stress.md */
+ * the concurrent collector, in turn: a control, with the same threads, as many
+ * stops a second that do no work and a processor as busy, and the collector
+ * that stops the world for all of a collection. docs/stress.md */
 #include <string.h>
 
 #include "harness.h"
@@ -135,23 +135,29 @@ part_of(const struct bench_tally *tally)
     return tally->row->part;
 }
 
+/* What a control repeats of the run it is for. */
+struct repeated {
+    double stops; /* a second */
+    double share; /* of a processor, that collections had */
+};
+
 /* One run, its figures to a column of the scenario's rows. False: it failed.
- * `column` -1 is the concurrent collector, whose stops a second go to
- * `*stops`. */
+ * `column` -1 is the concurrent collector, of which `*repeated` is told. */
 static bool
 measure(struct bench_tally *tallies, size_t count, unsigned number, int column,
-        double *stops)
+        struct repeated *repeated)
 {
     static const char *const collectors[] = {"concurrent", "none", "stop"};
     const struct scenario *scenario = &scenarios[number];
-    char seconds[32], rate[32], reason[BENCH_REASON] = "";
+    char seconds[32], rate[32], busy[32], reason[BENCH_REASON] = "";
     const char *arguments[24] = {"--collector", collectors[column + 1],
                                  "--seconds", seconds};
     struct latency_result *result;
     unsigned at = 4;
     bool clean = true;
     snprintf(seconds, sizeof seconds, "%g", bench_settings.seconds);
-    snprintf(rate, sizeof rate, "%.0f", *stops);
+    snprintf(rate, sizeof rate, "%.0f", repeated->stops);
+    snprintf(busy, sizeof busy, "%.0f", repeated->share * 100);
     for (unsigned i = 0; scenario->arguments[i] != NULL; i++)
         arguments[at++] = scenario->arguments[i];
     if (scenario->drops_heap) {
@@ -161,6 +167,8 @@ measure(struct bench_tally *tallies, size_t count, unsigned number, int column,
     if (column == CONTROL) {
         arguments[at++] = "--stops-per-second";
         arguments[at++] = rate;
+        arguments[at++] = "--busy";
+        arguments[at++] = busy;
     }
     result = latency_measure(arguments, reason);
     for (size_t i = 0; i < count; i++) {
@@ -181,8 +189,12 @@ measure(struct bench_tally *tallies, size_t count, unsigned number, int column,
         }
     }
     clean &= result != NULL;
-    if (result != NULL && column < 0)
-        (void)latency_figure(result, NULL, "stops_per_second", stops);
+    if (result != NULL && column < 0) {
+        (void)latency_figure(result, NULL, "stops_per_second",
+                             &repeated->stops);
+        (void)latency_figure(result, NULL, "collector_processors",
+                             &repeated->share);
+    }
     latency_free(result);
     return clean;
 }
@@ -193,14 +205,14 @@ static bool
 measure_scenario(struct bench_tally *tallies, size_t count, unsigned number,
                  unsigned round)
 {
-    double stops = 0;
+    struct repeated repeated = {0, 0};
     bool clean = true;
     if (round % 2 != 0)
-        clean &= measure(tallies, count, number, STOP, &stops);
-    clean &= measure(tallies, count, number, -1, &stops);
-    clean &= measure(tallies, count, number, CONTROL, &stops);
+        clean &= measure(tallies, count, number, STOP, &repeated);
+    clean &= measure(tallies, count, number, -1, &repeated);
+    clean &= measure(tallies, count, number, CONTROL, &repeated);
     if (round % 2 == 0)
-        clean &= measure(tallies, count, number, STOP, &stops);
+        clean &= measure(tallies, count, number, STOP, &repeated);
     return clean;
 }
 

@@ -23,6 +23,7 @@ enum {
     OPTION_RATE,
     OPTION_COLLECTOR,
     OPTION_STOPS,
+    OPTION_BUSY,
     OPTION_ISLAND,
     OPTION_HEAP,
     OPTION_EVERY,
@@ -45,6 +46,11 @@ static const struct argp_option argp_options[] = {
      0},
     {"stops-per-second", OPTION_STOPS, "N", 0,
      "with --collector none: stop the world so often, to no end", 0},
+    {"busy", OPTION_BUSY, "PERCENT", 0,
+     "with --stops-per-second: the thread that stops is busy for so much of "
+     "the "
+     "time, as a collector would be",
+     0},
     {"island", OPTION_ISLAND, "N", 0,
      "drop a ring of so many objects at once, and collect", 0},
     {"heap", OPTION_HEAP, "FILE", 0,
@@ -81,6 +87,8 @@ check(struct argp_state *state, const struct latency_settings *set)
         argp_error(state, "--live: less than one object a thread");
     if (set->stops > 0 && set->collector != COLLECTOR_NONE)
         argp_error(state, "--stops-per-second goes with --collector none");
+    if (set->busy > 0 && set->stops == 0)
+        argp_error(state, "--busy goes with --stops-per-second");
     if (set->island > 0 && set->heap_file != NULL)
         argp_error(state, "--island or --heap, not both");
     if (set->weak > set->island)
@@ -111,6 +119,9 @@ parse(int key, char *arg, struct argp_state *state)
     case OPTION_STOPS:
         set->stops = (double)argument_number(state, arg, 0, 1000000,
                                              "--stops-per-second");
+        return 0;
+    case OPTION_BUSY:
+        set->busy = (double)argument_number(state, arg, 0, 100, "--busy") / 100;
         return 0;
     case OPTION_ISLAND:
         set->island = argument_number(state, arg, 2, LIVE_MOST, "--island");

@@ -5,7 +5,7 @@
  *   latency.c          the command: settings, threads, a run
  *   latency_work.c     what the mutators do, and their gaps
  *   latency_watch.c    what the heap tells meanwhile
- *   latency_helper.c   the thread that collects, or stops, when it is asked
+ *   latency_helper.c   the thread that stops the world, in a control
  *   latency_report.c   the figures */
 #ifndef GYRE_STRESS_LATENCY_H
 #define GYRE_STRESS_LATENCY_H
@@ -35,7 +35,9 @@ struct latency_settings {
     unsigned threads;
     double seconds;
     enum latency_collector collector;
-    double stops; /* a second, that do no work; COLLECTOR_NONE alone */
+    /* COLLECTOR_NONE alone: stops a second that do no work; of its own
+     * processor, what the thread has that stops */
+    double stops, busy;
     uint64_t island, weak;
     const char *heap_file; /* instead of an island, or NULL */
     double every;          /* seconds between drops; 0: one in mid-run */
@@ -67,10 +69,13 @@ struct latency_run {
     /* mutator 0's */
     struct island island;
     uint64_t drops;
+    uint32_t awaited; /* old collections begun, once one of the dropped has */
+    unsigned tries;   /* to collect it */
     /* any thread, atomic */
     uint32_t measuring;
     uint32_t commits;    /* components with weak members about to be given up */
-    uint32_t is_dropped; /* and not yet collected */
+    uint32_t is_dropped; /* the island is, and not yet collected */
+    uint32_t old_begun, old_ended; /* collections of the oldest generation */
 };
 extern struct latency_run latency_run;
 
@@ -98,7 +103,8 @@ struct latency_seen {
     /* in ns: what whole collections took, and mutators' processor time in
      * them; in a control all of the time */
     uint64_t cycles_ns, mutators_ns;
-    double least; /* of one of 5 ms and more: processors that mutators had */
+    uint64_t own_ns; /* the collecting threads' processor time in them */
+    double least;    /* of one of 5 ms and more: processors that mutators had */
 };
 const struct latency_seen *latency_watched(void);
 
@@ -106,8 +112,6 @@ const struct latency_seen *latency_watched(void);
 /* Whether the settings want the thread; start it. */
 bool latency_helper_is_wanted(void);
 bool latency_helper_start(void);
-/* Have it collect what was dropped just now; sets is_dropped until it has. */
-void latency_helper_collect(void);
 /* End it, if there is one, and join it. Detached, or not attached. */
 void latency_helper_end(void);
 

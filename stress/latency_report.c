@@ -24,6 +24,7 @@ struct report {
     /* in the time of whole cycles, processors that mutators had: over all, and
      * in the cycle with the least */
     double cycle_share, cycle_least;
+    double collector_share; /* processors that collections had, of all time */
     uint64_t collections, not_noted, peak;
     struct gyre_statistics statistics;
 };
@@ -86,6 +87,8 @@ sum_up(struct report *report)
     if (seen->cycles_ns > 0)
         report->cycle_share =
             (double)seen->mutators_ns / (double)seen->cycles_ns;
+    report->collector_share =
+        (double)seen->own_ns / 1e9 / latency_run.set.seconds;
     report->cycle_least = seen->least > 0 ? seen->least : report->cycle_share;
     gyre_statistics_get(latency_run.heap, &report->statistics);
     for (unsigned i = 0; i < GYRE_GENERATIONS; i++)
@@ -120,11 +123,13 @@ print_json(const struct report *report)
     print_points_json("weak_get_ns", &report->weak_gets);
     printf("\"utilisation\":{\"ms1\":%.3f,\"ms10\":%.3f,\"ms100\":%.3f},"
            "\"cycle_processors\":{\"all\":%.3f,\"least\":%.3f},"
+           "\"collector_processors\":%.3f,"
            "\"steps_per_second\":%.0f,\"garbage_per_second\":%.0f,"
            "\"stops_per_second\":%.2f,",
            report->utilisation[0], report->utilisation[1],
            report->utilisation[2], report->cycle_share, report->cycle_least,
-           report->steps, report->garbage, report->stops_a_second);
+           report->collector_share, report->steps, report->garbage,
+           report->stops_a_second);
     printf("\"collections\":%" PRIu64 ",\"abandoned\":%" PRIu64
            ",\"suspected\":%" PRIu64 ",\"suspected_falsely\":%" PRIu64
            ",\"limbo_peak_bytes\":%" PRIu64 ",\"gaps_not_noted\":%" PRIu64
@@ -162,11 +167,12 @@ print_text(const struct report *report)
     print_points("weak gets", &report->weak_gets);
     printf("utilisation  %.3f in 1 ms, %.3f in 10 ms, %.3f in 100 ms\n"
            "in cycles    mutators had %.2f processors, in one cycle %.2f\n"
+           "collections  had %.2f processors of all the time\n"
            "steps        %.2f million a second\n"
            "garbage      %.2f million objects a second\n",
            report->utilisation[0], report->utilisation[1],
            report->utilisation[2], report->cycle_share, report->cycle_least,
-           report->steps / 1e6, report->garbage / 1e6);
+           report->collector_share, report->steps / 1e6, report->garbage / 1e6);
     printf("collections  %" PRIu64 ", %" PRIu64 " abandoned, %.1f stops a "
            "second, %" PRIu64 " drops\n"
            "suspected    %" PRIu64 ", of these falsely %" PRIu64 "\n"

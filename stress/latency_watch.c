@@ -13,7 +13,8 @@ static struct {
     pthread_mutex_t lock;
     struct latency_seen seen; /* under lock */
     /* the collecting thread's, one at a time */
-    uint64_t slice_ns, cycle_ns, cycle_mutators_ns;
+    uint64_t generation;
+    uint64_t slice_ns, cycle_ns, cycle_own_ns, cycle_mutators_ns;
     bool cycle_measured;
     /* mutator 0's */
     struct gyre_histogram stops, safepoints, account; /* before */
@@ -86,20 +87,36 @@ end_cycle(void)
 }
 
 static void
+count_old(uint32_t *counter)
+{
+    if (watch.generation == GYRE_GEN_OLD)
+        /* release; pairs: is_collected() */
+        gyre_store_release(counter, gyre_load_relaxed(counter) + 1);
+}
+
+static void
 on_event(enum gyre_event event, uint64_t value, void *arg)
 {
-    (void)value, (void)arg;
+    (void)arg;
     if (event == GYRE_EVENT_STOP_BEGIN)
         watch.slice_ns = time_of(CLOCK_THREAD_CPUTIME_ID);
     else if (event == GYRE_EVENT_STOP_END && is_measuring())
         end_slice();
     else if (event == GYRE_EVENT_COLLECT_BEGIN) {
+        watch.generation = value;
+        count_old(&latency_run.old_begun);
         watch.cycle_measured = is_measuring();
-        if (watch.cycle_measured)
+        if (watch.cycle_measured) {
             begin_cycle();
+            watch.cycle_own_ns = time_of(CLOCK_THREAD_CPUTIME_ID);
+        }
     } else if (event == GYRE_EVENT_COLLECT_END) {
-        if (watch.cycle_measured && is_measuring())
+        count_old(&latency_run.old_ended);
+        if (watch.cycle_measured && is_measuring()) {
+            watch.seen.own_ns +=
+                time_of(CLOCK_THREAD_CPUTIME_ID) - watch.cycle_own_ns;
             end_cycle();
+        }
     } else if (event == GYRE_EVENT_COMMIT)
         /* relaxed: a sign; who misses it asks at the next */
         gyre_fetch_add_relaxed(&latency_run.commits, 1);

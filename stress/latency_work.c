@@ -17,6 +17,8 @@
 #define WEAK_DELAY_NS 20000u
 /* Where no component is, they are asked each so many steps. */
 #define WEAK_STEPS (1u << 15)
+/* Weak gets may put an island's end off, collection by collection. */
+#define COLLECT_TRIES 20u
 
 /* A loop's times and choices. */
 struct loop {
@@ -97,22 +99,72 @@ small_work(struct item *root, uint64_t dice)
 
 /* ---- the island ---- */
 
+/* Ask for a collection, and go on, as a program may that knows what it
+ * dropped. */
+static void
+ask_for_end(void)
+{
+    latency_run.awaited = gyre_load_relaxed(&latency_run.old_begun) + 1;
+    (void)gyre_collect_request(latency_run.heap, GYRE_GEN_OLD);
+}
+
+/* Whether a collection is over that began when it was dropped already. */
+static bool
+is_collected(void)
+{
+    /* acquire; pairs: count_old() */
+    return (int32_t)(gyre_load_acquire(&latency_run.old_ended) -
+                     latency_run.awaited) >= 0;
+}
+
+static bool
+is_alive(const struct island *island)
+{
+    struct gyre_object *obj = NULL;
+    if (island->weak_count > 0)
+        obj = gyre_weakref_get(island->weaks[island->weaks_made - 1]);
+    if (obj != NULL)
+        gyre_decref(obj);
+    return obj != NULL;
+}
+
+static void
+drop(void)
+{
+    island_drop(&latency_run.island);
+    latency_run.drops++;
+    latency_run.tries = 0;
+    /* release; pairs: weak_work() */
+    gyre_store_release(&latency_run.is_dropped, 1);
+    ask_for_end();
+}
+
+static void
+await_end(void)
+{
+    if (!is_collected())
+        return;
+    if (is_alive(&latency_run.island) && ++latency_run.tries < COLLECT_TRIES)
+        ask_for_end();
+    else
+        gyre_store_relaxed(&latency_run.is_dropped, 0); /* relaxed: a sign */
+}
+
 /* Build on it, or drop it when it is time. In a control it stays. Mutator 0. */
 static bool
 island_work(struct loop *loop, uint64_t now)
 {
     const struct latency_settings *set = &latency_run.set;
     struct island *island = &latency_run.island;
-    /* acquire; pairs: collect_islands() */
-    if (gyre_load_acquire(&latency_run.is_dropped) != 0)
+    if (gyre_load_relaxed(&latency_run.is_dropped) != 0) { /* ours */
+        await_end();
         return true;
+    }
     if (island->stage < ISLAND_BUILT && loop->next_drop < loop->until)
         island_step(island);
     if (island->stage == ISLAND_BUILT && now >= loop->next_drop &&
         set->collector != COLLECTOR_NONE) {
-        island_drop(island);
-        latency_helper_collect();
-        latency_run.drops++;
+        drop();
         loop->next_drop = set->every > 0
                               ? loop->next_drop + (uint64_t)(set->every * 1e9)
                               : UINT64_MAX;
@@ -161,7 +213,7 @@ weak_work(struct latency_mutator *mutator, struct loop *loop)
     if (commits == mutator->commits_seen)
         return;
     mutator->commits_seen = commits;
-    /* acquire; pairs: latency_helper_collect() */
+    /* acquire; pairs: drop() */
     if (gyre_load_acquire(&latency_run.is_dropped) != 0) {
         uint64_t until = clock_ns() + random_below(&loop->dice, WEAK_DELAY_NS);
         while (clock_ns() < until)

@@ -149,6 +149,9 @@ test_collect_refuses_bad_arguments_and_strangers(void **state)
                      GYRE_ERR_ARGUMENT);
     assert_int_equal(gyre_heap_create("gc.automatic=0", &other), GYRE_OK);
     assert_int_equal(gyre_collect(other, GYRE_GEN_OLD), GYRE_ERR_STATE);
+    assert_int_equal(gyre_collect_request(other, GYRE_GEN_OLD), GYRE_ERR_STATE);
+    assert_int_equal(gyre_collect_request(fx->heap, (enum gyre_generation)3),
+                     GYRE_ERR_ARGUMENT);
     assert_int_equal(gyre_quiesce(other), GYRE_ERR_STATE);
     assert_int_equal(gyre_freeze(other), GYRE_ERR_STATE);
     assert_int_equal(gyre_heap_check(other), GYRE_ERR_STATE);
@@ -381,6 +384,50 @@ test_threshold_starts_collections_at_safepoints_without_a_thread(void **state)
                         collections(&fx, GYRE_GEN_OLD),
                     3, 10);
     assert_true(fixture_live(&fx) < 20000);
+    fixture_close(&fx);
+}
+
+/* Covers docs/design/cycle.md .policy: what is asked for by name is collected
+ * by the heap's own thread, whoever has disabled automatic collections, while
+ * who asks goes on. */
+static void
+test_request_is_served_by_the_heaps_thread(void **state)
+{
+    struct fixture fx;
+    (void)state;
+    fixture_open(&fx, "gc.automatic=0");
+    gyre_collect_disable(fx.heap);
+    drop_ring(&fx, 10);
+    assert_int_equal(gyre_collect(fx.heap, GYRE_GEN_YOUNG), GYRE_OK);
+    assert_int_equal(fixture_live(&fx), 0);
+    drop_ring(&fx, 10);
+    assert_int_equal(gyre_collect_request(fx.heap, GYRE_GEN_OLD), GYRE_OK);
+    while (fixture_live(&fx) > 0)
+        gyre_safepoint(fx.self);
+    gyre_collect_enable(fx.heap);
+    assert_int_equal(gyre_quiesce(fx.heap), GYRE_OK);
+    assert_int_equal(collections(&fx, GYRE_GEN_OLD), 1);
+    fixture_close(&fx);
+}
+
+/* And without such a thread at the next safepoint: once, the oldest generation
+ * that was asked for. */
+static void
+test_requests_without_a_thread_are_one_at_the_next_safepoint(void **state)
+{
+    struct fixture fx;
+    (void)state;
+    fixture_open(&fx, "gc.automatic=0,gc.thread=0");
+    drop_ring(&fx, 10);
+    assert_int_equal(gyre_collect_request(fx.heap, GYRE_GEN_YOUNG), GYRE_OK);
+    assert_int_equal(gyre_collect_request(fx.heap, GYRE_GEN_OLD), GYRE_OK);
+    assert_int_equal(gyre_collect_request(fx.heap, GYRE_GEN_MIDDLE), GYRE_OK);
+    assert_int_equal(fixture_live(&fx), 10);
+    gyre_safepoint(fx.self);
+    assert_int_equal(fixture_live(&fx), 0);
+    assert_int_equal(collections(&fx, GYRE_GEN_YOUNG), 0);
+    assert_int_equal(collections(&fx, GYRE_GEN_MIDDLE), 0);
+    assert_int_equal(collections(&fx, GYRE_GEN_OLD), 1);
     fixture_close(&fx);
 }
 
@@ -854,6 +901,9 @@ main(void)
         cmocka_unit_test(test_threshold_starts_collections_on_the_heaps_thread),
         cmocka_unit_test(
             test_threshold_starts_collections_at_safepoints_without_a_thread),
+        cmocka_unit_test(test_request_is_served_by_the_heaps_thread),
+        cmocka_unit_test(
+            test_requests_without_a_thread_are_one_at_the_next_safepoint),
         cmocka_unit_test(test_growing_heap_is_not_scanned_quadratically),
         cmocka_unit_test(
             test_threshold_zero_and_the_option_switch_automatic_off),

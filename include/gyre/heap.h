@@ -43,6 +43,16 @@ GYRE_API enum gyre_status gyre_heap_destroy(struct gyre_heap *heap);
 GYRE_API enum gyre_status gyre_collect(struct gyre_heap *heap,
                                        enum gyre_generation generation);
 
+/* The same by the heap's own thread, and without a wait for it: returns at
+ * once. The oldest generation of what is asked for before it begins is
+ * collected, also while automatic collection is disabled; finalizers run on
+ * that thread. Where the heap has none (option gc.thread) the calling thread
+ * collects at its next outermost safepoint. That it is over,
+ * GYRE_EVENT_COLLECT_END tells. No safepoint. Cost: one lock. GYRE_OK;
+ * GYRE_ERR_STATE: not attached; GYRE_ERR_ARGUMENT. */
+GYRE_API enum gyre_status gyre_collect_request(struct gyre_heap *heap,
+                                               enum gyre_generation generation);
+
 /* Automatic collection. Calls nest: as many enables as disables. */
 GYRE_API void gyre_collect_disable(struct gyre_heap *heap);
 GYRE_API void gyre_collect_enable(struct gyre_heap *heap);

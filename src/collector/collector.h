@@ -63,7 +63,8 @@ struct collector {
                                               * then, of middle collections */
     uint64_t looked_at_since_old; /* candidates of collections not old */
     uint32_t disabled;            /* > 0: no automatic collections */
-    uint32_t asked;               /* generation + 1 of one asked for; 0: none */
+    uint32_t asked; /* generation + 1 of one asked for, and whether by name;
+                     * 0: none */
     uint32_t grace_asked;         /* 1: pages wait for a grace period */
     uint64_t frozen;              /* objects */
     uint64_t collections[GYRE_GENERATIONS];

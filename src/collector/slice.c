@@ -11,9 +11,10 @@
 /* Objects between two looks at the clock: each may be two misses of the cache,
  * so that these few take 2 microseconds or so. */
 #define SLICE_STEPS 16
-/* The part of a slice's budget that is kept for what nobody foresees:
- * interrupts, and the way out of the stop. */
-#define RESERVE 8
+/* The eighths of a slice's budget that are kept for what nobody foresees:
+ * interrupts, which take 30 microseconds at times, and the way out of the
+ * stop. */
+#define RESERVE 3
 /* Fetched ahead of the first slice, of which nobody knows how long it is. */
 #define FIRST_FETCH 64
 
@@ -92,7 +93,7 @@ gyre_slice_is_over(struct cycle *cycle)
     if (++cycle->slice_steps % SLICE_STEPS != 0)
         return false;
     budget = heap_option(cycle->heap, GYRE_OPT_GC_SLICE) * 1000;
-    budget -= budget / RESERVE;
+    budget -= budget * RESERVE / 8;
     now = gyre_clock_ns();
     stride = now - cycle->slice_looked_ns;
     cycle->slice_looked_ns = now;

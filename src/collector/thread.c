@@ -33,19 +33,47 @@ wake(struct gyre_heap *heap)
     pthread_mutex_unlock(&collector->thread_lock);
 }
 
-void
-gyre_collector_ask(struct gyre_heap *heap, enum gyre_generation generation)
+/* In `asked`, beside the generation. */
+#define ASKED_BY_NAME UINT32_C(8)
+
+static uint32_t
+asked_for(uint32_t asked, uint32_t generation, uint32_t by_name)
+{
+    uint32_t before = asked & ~ASKED_BY_NAME;
+    return (before > generation ? before : generation) |
+           ((asked | by_name) & ASKED_BY_NAME);
+}
+
+static void
+ask(struct gyre_heap *heap, enum gyre_generation generation, uint32_t by_name)
 {
     struct collector *collector = &heap->collector;
-    uint32_t want = (uint32_t)generation + 1;
-    uint32_t asked = gyre_load_relaxed(&collector->asked);
-    /* release; pairs: run_asked() */
-    while (asked < want &&
-           !gyre_cas_weak_release(&collector->asked, &asked, want))
-        ;
+    uint32_t asked = gyre_load_relaxed(&collector->asked), next;
+    do
+        next = asked_for(asked, (uint32_t)generation + 1, by_name);
+    /* release; pairs: take_asked() */
+    while (next != asked &&
+           !gyre_cas_weak_release(&collector->asked, &asked, next));
     /* Also when it was asked for before: where the heap has no thread, who
      * asked then may have left without a poll. */
     wake(heap);
+}
+
+void
+gyre_collector_ask(struct gyre_heap *heap, enum gyre_generation generation)
+{
+    ask(heap, generation, 0);
+}
+
+enum gyre_status
+gyre_collect_request(struct gyre_heap *heap, enum gyre_generation generation)
+{
+    if (mutator_in(heap) == NULL)
+        return GYRE_ERR_STATE;
+    if ((unsigned)generation >= GYRE_GENERATIONS)
+        return GYRE_ERR_ARGUMENT;
+    ask(heap, generation, ASKED_BY_NAME);
+    return GYRE_OK;
 }
 
 void
@@ -67,13 +95,16 @@ anything_asked(const struct collector *collector)
 
 /* Take what is asked for; false: nothing. */
 static bool
-take_asked(struct collector *collector, enum gyre_generation *generation)
+take_asked(struct collector *collector, enum gyre_generation *generation,
+           bool *by_name)
 {
     uint32_t asked;
     if (gyre_load_relaxed(&collector->asked) == 0)
         return false;
-    /* acquire; pairs: gyre_collector_ask() */
+    /* acquire; pairs: ask() */
     asked = gyre_exchange_acquire(&collector->asked, 0);
+    *by_name = (asked & ASKED_BY_NAME) != 0;
+    asked &= ~ASKED_BY_NAME;
     *generation = (enum gyre_generation)(asked - 1);
     return asked != 0;
 }
@@ -107,18 +138,30 @@ still_wanted(struct gyre_heap *heap)
 }
 
 static void
+collect_asked(struct mutator *self, enum gyre_generation generation)
+{
+    struct gyre_heap *heap = self->fast.heap;
+    if (!gyre_collector_lock(self))
+        return;
+    /* an error is counted, and the next threshold tries again */
+    if (still_wanted(heap))
+        (void)gyre_cycle_run(self, generation, true);
+    gyre_collector_unlock(self);
+}
+
+static void
 run_asked(struct mutator *self)
 {
     struct gyre_heap *heap = self->fast.heap;
     enum gyre_generation generation;
+    bool by_name;
     /* relaxed: before the pages are taken; more of them ask again */
     gyre_store_relaxed(&heap->collector.grace_asked, 0);
-    if (take_asked(&heap->collector, &generation) &&
-        gyre_collector_lock(self)) {
-        /* an error is counted, and the next threshold tries again */
-        if (still_wanted(heap))
-            (void)gyre_cycle_run(self, generation, true);
-        gyre_collector_unlock(self);
+    if (take_asked(&heap->collector, &generation, &by_name)) {
+        if (by_name) /* an error is counted */
+            (void)gyre_collect(heap, generation);
+        else
+            collect_asked(self, generation);
     }
     gyre_collector_grace(self);
 }
