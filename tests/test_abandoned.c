@@ -93,27 +93,6 @@ static struct gyre_type list_type = {
     .dealloc = list_dealloc,
 };
 
-/* Not prompt: its finalizer waits in a list. */
-static void
-late_finalize(struct gyre_object *obj)
-{
-    gyre_fetch_add_relaxed(&((struct node *)obj)->fx->finalized, 1);
-}
-static void
-late_dealloc(struct gyre_object *obj)
-{
-    gyre_fetch_sub_relaxed(&((struct node *)obj)->fx->live, 1);
-}
-static const uint32_t late_slots[] = {offsetof(struct node, left)};
-static struct gyre_type late_type = {
-    .name = "late",
-    .size = sizeof(struct node),
-    .slot_count = 1,
-    .slots = late_slots,
-    .finalize = late_finalize,
-    .dealloc = late_dealloc,
-};
-
 #define RINGS 300
 #define OTHERS 100 /* made by a thread that is gone */
 #define LATE 100   /* die while finalizers run */
@@ -218,13 +197,8 @@ make_kept(struct fixture *fx)
     memset(&held, 0, sizeof held);
     worker_start(&worker, fx, make_others, NULL);
     worker_join(&worker);
-    for (int i = 0; i < LATE; i++) {
-        struct node *late = GYRE_NEW(struct node, &late_type);
-        assert_non_null(late);
-        late->fx = fx;
-        fx->live++;
-        held.late[i] = &late->head;
-    }
+    for (int i = 0; i < LATE; i++)
+        held.late[i] = &late_node_new(fx)->head;
     held.list = list_new(fx);
     for (int i = 0; i < OWNERS; i++)
         assert_int_equal(gyre_array_append(&held.list->head, &held.list->items,
@@ -325,7 +299,6 @@ test_collection_refused_memory_anywhere_loses_nothing(void **state)
     assert_int_equal(gyre_type_ready(&list_type), GYRE_OK);
     assert_int_equal(gyre_type_ready(&owner_type), GYRE_OK);
     assert_int_equal(gyre_type_ready(&stuck_type), GYRE_OK);
-    assert_int_equal(gyre_type_ready(&late_type), GYRE_OK);
     for (unsigned k = 0; k < sizeof kinds / sizeof *kinds; k++)
         for (unsigned t = 0; t < 2; t++) {
             int after = 0;

@@ -1,55 +1,6 @@
 /* Finalizers: once, with the object whole, and it may live on. */
 #include "support/fixture.h"
 
-/* ---- a type whose finalizer waits for a safepoint ---- */
-
-static void (*on_late)(struct node *node);
-
-static void
-late_finalize(struct gyre_object *obj)
-{
-    struct node *node = (struct node *)obj;
-    gyre_fetch_add_relaxed(&node->fx->finalized, 1);
-    if (on_late != NULL)
-        on_late(node);
-}
-
-static void
-late_dealloc(struct gyre_object *obj)
-{
-    gyre_fetch_sub_relaxed(&((struct node *)obj)->fx->live, 1);
-}
-
-static const uint32_t late_slots[] = {offsetof(struct node, left),
-                                      offsetof(struct node, right)};
-static struct gyre_type late_type = {
-    .name = "late",
-    .size = sizeof(struct node),
-    .slot_count = 2,
-    .slots = late_slots,
-    .finalize = late_finalize,
-    .dealloc = late_dealloc,
-};
-
-static struct node *
-late_new(struct fixture *fx)
-{
-    struct node *node;
-    assert_int_equal(gyre_type_ready(&late_type), GYRE_OK);
-    node = GYRE_NEW(struct node, &late_type);
-    assert_non_null(node);
-    node->fx = fx;
-    gyre_fetch_add_relaxed(&fx->live, 1);
-    return node;
-}
-
-static int
-setup(void **state)
-{
-    on_late = NULL;
-    return fixture_setup(state);
-}
-
 /* ---- when ---- */
 
 /* Covers docs/design/weakref.md .final: a prompt finalizer runs inside the
@@ -61,7 +12,7 @@ test_finalizer_runs_in_the_decref_or_at_a_safepoint(void **state)
     node_drop(node_new(fx));
     assert_int_equal(fixture_finalized(fx), 1);
     assert_int_equal(fixture_live(fx), 0);
-    node_drop(late_new(fx));
+    node_drop(late_node_new(fx));
     assert_int_equal(fixture_finalized(fx), 1);
     assert_int_equal(fixture_live(fx), 1);
     gyre_safepoint(fx->self);
@@ -85,10 +36,9 @@ test_resurrected_object_is_not_finalized_again(void **state)
 {
     struct fixture *fx = *state;
     fx->on_finalize = keep;
-    on_late = keep;
     for (int late = 0; late < 2; late++) {
         for (int cyclic = 0; cyclic < 2; cyclic++) {
-            struct node *node = late ? late_new(fx) : node_new(fx);
+            struct node *node = late ? late_node_new(fx) : node_new(fx);
             int before = fixture_finalized(fx);
             kept = NULL;
             if (cyclic)
@@ -123,9 +73,8 @@ test_finalizers_of_a_ring_find_it_whole(void **state)
     struct fixture *fx = *state;
     struct node *nodes[10];
     fx->on_finalize = see_peers;
-    on_late = see_peers;
     for (int i = 0; i < 10; i++)
-        nodes[i] = i & 1 ? late_new(fx) : node_new(fx);
+        nodes[i] = i & 1 ? late_node_new(fx) : node_new(fx);
     for (int i = 0; i < 10; i++)
         node_link(nodes[i], nodes[(i + 1) % 10]);
     for (int i = 0; i < 10; i++)
@@ -296,7 +245,7 @@ drop_late(struct fixture *fx, struct gyre_thread *self, void *arg)
     (void)self;
     (void)arg;
     for (int i = 0; i < 100; i++)
-        node_drop(late_new(fx));
+        node_drop(late_node_new(fx));
 }
 
 /* Covers docs/design/threads.md .thread: a thread that leaves runs its pending
@@ -327,7 +276,7 @@ test_finalizer_runs_once_whoever_drops_the_last_reference(void **state)
 {
     struct fixture *fx = *state;
     for (int i = 0; i < 20; i++) {
-        struct node *node = i & 1 ? late_new(fx) : node_new(fx);
+        struct node *node = i & 1 ? late_node_new(fx) : node_new(fx);
         struct worker first, second;
         gyre_incref(&node->head);
         if (i & 2)
@@ -357,11 +306,13 @@ look_at_slots(struct gyre_object *obj)
     gyre_fetch_sub_relaxed(&node->fx->live, 1);
 }
 
+static const uint32_t curious_slots[] = {offsetof(struct node, left),
+                                         offsetof(struct node, right)};
 static struct gyre_type curious_type = {
     .name = "curious",
     .size = sizeof(struct node),
     .slot_count = 2,
-    .slots = late_slots,
+    .slots = curious_slots,
     .dealloc = look_at_slots,
 };
 
@@ -415,16 +366,6 @@ kill_member_and_leave(struct fixture *fx, struct gyre_thread *self, void *arg)
     node_drop(member);
 }
 
-static struct node *
-late_node_new(struct fixture *fx)
-{
-    struct node *node = GYRE_NEW(struct node, &late_type);
-    assert_non_null(node);
-    node->fx = fx;
-    gyre_fetch_add_relaxed(&fx->live, 1);
-    return node;
-}
-
 /* Have another thread kill a member and leave, and make objects until one
  * gets the block. */
 static void
@@ -433,7 +374,7 @@ want_block_of_member(struct node *node)
     struct fixture *fx = node->fx;
     struct worker worker;
     void *block;
-    on_late = NULL;
+    fx->on_finalize = NULL;
     handed_over = gyre_slot_take(&node->head, &node->left);
     block = handed_over;
     worker_start(&worker, fx, kill_member_and_leave, NULL);
@@ -459,9 +400,9 @@ test_block_of_a_member_is_not_reused_when_its_killer_has_left(void **state)
     gyre_slot_set(&second->head, &second->left, &first->head);
     gyre_slot_move(&first->head, &first->left, &second->head);
     node_drop(first);
-    on_late = want_block_of_member;
+    fx->on_finalize = want_block_of_member;
     assert_int_equal(gyre_collect(fx->heap, GYRE_GEN_OLD), GYRE_OK);
-    on_late = NULL;
+    fx->on_finalize = NULL;
     assert_false(block_is_reused);
     assert_int_equal(fixture_finalized(fx), 1);
     if (bystanders != NULL)
@@ -515,7 +456,7 @@ test_dealloc_runs_once_at_the_heaps_end_whatever_others_give_up(void **state)
 }
 
 #define TEST(name) \
-    cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
+    cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int
 main(void)

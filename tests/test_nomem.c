@@ -503,28 +503,6 @@ test_entries_behind_a_finalizer_are_not_taken_for_lost(void **state)
     fixture_close(&fx);
 }
 
-static void
-late_finalize(struct gyre_object *obj)
-{
-    gyre_fetch_add_relaxed(&((struct node *)obj)->fx->finalized, 1);
-}
-
-static void
-late_dealloc(struct gyre_object *obj)
-{
-    gyre_fetch_sub_relaxed(&((struct node *)obj)->fx->live, 1);
-}
-
-static const uint32_t late_slots[] = {offsetof(struct node, left)};
-static struct gyre_type late_type = {
-    .name = "late",
-    .size = sizeof(struct node),
-    .slot_count = 1,
-    .slots = late_slots,
-    .finalize = late_finalize,
-    .dealloc = late_dealloc,
-};
-
 /* Covers docs/design/weakref.md .final: objects whose finalizer finds no
  * memory to wait in live until the next collection's stop, and each is
  * finalized once. */
@@ -536,9 +514,8 @@ test_finalizers_without_memory_to_wait_in_run_later(void **state)
     struct hoard *all;
     (void)state;
     fixture_open(&fx, QUIET);
-    assert_int_equal(gyre_type_ready(&late_type), GYRE_OK);
     for (int i = 0; i < 200; i++)
-        nodes[i] = try_node(&fx, &late_type);
+        nodes[i] = try_node(&fx, &late_node_type);
     all = hoard_all();
     for (int i = 0; i < 200; i++)
         node_drop(nodes[i]);

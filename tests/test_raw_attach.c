@@ -454,6 +454,20 @@ use_in_child(struct market *market, bool attached)
     _exit(0);
 }
 
+/* Fork, have the child use the heap, and go on with it. */
+static void
+fork_and_visit(struct market *market, unsigned rounds)
+{
+    for (unsigned i = 0; i < rounds; i++) {
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0)
+            use_in_child(market, true);
+        assert_int_equal(status_of(pid), 0);
+        keep_visit(market->fx, i);
+    }
+}
+
 /* Covers docs/design/memory.md .mem.fork: raw threads are caught anywhere, and
  * the child's heap is whole. */
 static void
@@ -462,16 +476,8 @@ test_child_of_a_fork_among_raw_threads_has_a_whole_heap(void **state)
     struct fixture *fx = *state;
     struct market market = {.fx = fx};
     pthread_t threads[3];
-    unsigned rounds = FIXTURE_SCALED(100), i;
     market_open(&market, threads, 3);
-    for (i = 0; i < rounds; i++) {
-        pid_t pid = fork();
-        assert_true(pid >= 0);
-        if (pid == 0)
-            use_in_child(&market, true);
-        assert_int_equal(status_of(pid), 0);
-        keep_visit(fx, i);
-    }
+    fork_and_visit(&market, FIXTURE_SCALED(100u));
     market_close(&market, threads, 3);
     assert_int_equal(gyre_heap_check(fx->heap), GYRE_OK);
 }
@@ -496,14 +502,7 @@ test_child_of_a_fork_beside_an_attach_has_a_whole_heap(void **state)
     market_open(&market, threads, 2);
     run_thread(list_a_record, fx->heap);
     gyre_load_relaxed(&fx->heap->raw.all)->fast.link_secret = 0;
-    for (unsigned i = 0; i < FIXTURE_SCALED(20u); i++) {
-        pid_t pid = fork();
-        assert_true(pid >= 0);
-        if (pid == 0)
-            use_in_child(&market, true);
-        assert_int_equal(status_of(pid), 0);
-        keep_visit(fx, i);
-    }
+    fork_and_visit(&market, FIXTURE_SCALED(20u));
     market_close(&market, threads, 2);
     assert_int_equal(gyre_heap_check(fx->heap), GYRE_OK);
 }

@@ -37,6 +37,14 @@ struct gyre_type node_type = {
     .finalize = node_finalize,
     .dealloc = node_dealloc,
 };
+struct gyre_type late_node_type = {
+    .name = "late node",
+    .size = sizeof(struct node),
+    .slot_count = 2,
+    .slots = node_slots,
+    .finalize = node_finalize,
+    .dealloc = node_dealloc,
+};
 struct gyre_type plain_node_type = {
     .name = "plain node",
     .size = sizeof(struct node),
@@ -66,6 +74,12 @@ struct node *
 node_new(struct fixture *fx)
 {
     return make(fx, &node_type);
+}
+
+struct node *
+late_node_new(struct fixture *fx)
+{
+    return make(fx, &late_node_type);
 }
 
 struct node *
@@ -136,6 +150,7 @@ fixture_open(struct fixture *fx, const char *options)
 {
     memset(fx, 0, sizeof *fx);
     assert_int_equal(gyre_type_ready(&node_type), GYRE_OK);
+    assert_int_equal(gyre_type_ready(&late_node_type), GYRE_OK);
     assert_int_equal(gyre_type_ready(&plain_node_type), GYRE_OK);
     assert_int_equal(gyre_type_ready(&leaf_node_type), GYRE_OK);
     assert_int_equal(gyre_heap_create(options, &fx->heap), GYRE_OK);

@@ -48,7 +48,8 @@ struct fixture {
     void (*on_finalize)(struct node *node); /* NULL, or called as well */
 };
 
-/* With a prompt finalizer when made by node_new(). */
+/* With a prompt finalizer when made by node_new(), with one that waits for a
+ * safepoint by late_node_new(). */
 struct node {
     struct gyre_object head;
     struct gyre_slot left, right;
@@ -56,8 +57,10 @@ struct node {
     uint64_t payload;
 };
 
-/* The three types; the first has a finalizer, the last no slots. */
-extern struct gyre_type node_type, plain_node_type, leaf_node_type;
+/* Of the types the first two have a finalizer, prompt and not; the last has no
+ * slots. */
+extern struct gyre_type node_type, late_node_type, plain_node_type,
+    leaf_node_type;
 
 /* A heap with these options, and this thread attached; asserts success. */
 void fixture_open(struct fixture *fx, const char *options);
@@ -69,6 +72,7 @@ int fixture_teardown(void **state);
 
 /* A node with a reference; asserts that there was memory. */
 struct node *node_new(struct fixture *fx);
+struct node *late_node_new(struct fixture *fx);
 struct node *plain_node_new(struct fixture *fx);
 struct node *leaf_node_new(struct fixture *fx);
 /* Let `from`'s first empty slot refer to `to`; asserts that there is one. */
