@@ -19,6 +19,8 @@ answer_for(struct participant *part, void *arg)
     struct mutator *other = mutator_of_part(part);
     (void)arg;
     gyre_merge_drain_for(worker, other);
+    /* relaxed: as in answer_requests() */
+    gyre_store_relaxed(&other->object.is_behind, 0);
     /* relaxed: ours by the claim. One that is gone has nothing else. */
     if (gyre_load_relaxed(&part->claimed_from) != PART_DETACHED)
         return;

@@ -149,6 +149,8 @@ answer_requests(struct mutator *self)
     /* What the dead gave up belongs to this answer. */
     gyre_merge_publish(self);
     memory_pending_flush(&self->fast);
+    /* relaxed: the answer orders it */
+    gyre_store_relaxed(&self->object.is_behind, gyre_merge_is_behind(self));
     gyre_handshake_answer(&self->part, phase);
     gyre_participant_park(&self->part);
     rcu_member_quiescent(&self->part.rcu);
@@ -207,11 +209,17 @@ gyre_detach_for_wait(struct mutator *self)
 {
     for (;;) {
         gyre_merge_publish(self);
+        /* Away for who knows how long: nothing is left to portions. */
+        if (GYRE_UNLIKELY(gyre_merge_is_behind(self)) &&
+            !self->object.cascading) {
+            gyre_merge_drain(self);
+            gyre_cascade_run(self, true);
+            continue;
+        }
         memory_pending_flush(&self->fast);
         gyre_participant_detach(&self->part);
-        /* Pushed by someone who still saw us running, or taken off the queue:
-         * nobody else will. */
-        if (GYRE_LIKELY(gyre_merge_is_done(self)))
+        /* Pushed by someone who still saw us running: nobody else will. */
+        if (GYRE_LIKELY(gyre_merge_queue_is_empty(self)))
             return;
         gyre_return_from_wait(self);
         gyre_merge_drain(self);
@@ -248,10 +256,6 @@ gyre_detach_begin(struct gyre_thread *fast)
                "gyre_detach_begin: detached already");
     gyre_safepoint(fast);
     for (;;) {
-        if (GYRE_UNLIKELY(gyre_merge_is_behind(self))) {
-            gyre_merge_drain(self);
-            gyre_cascade_run(self, true);
-        }
         gyre_detach_for_wait(self);
         /* What the last drain made due would wait for as long as the region
          * lasts: it is done first. */

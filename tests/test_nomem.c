@@ -445,64 +445,6 @@ test_lost_queue_entries_are_found_by_the_next_collection(void **state)
     fixture_close(&fx);
 }
 
-static struct {
-    struct node *nodes[3];
-    uint32_t dropped, polling, collected; /* atomic */
-} midst;
-
-static void
-lose_one_and_collect(struct fixture *fx, struct gyre_thread *self, void *arg)
-{
-    struct hoard *all = hoard_all();
-    (void)arg;
-    gyre_decref(&midst.nodes[0]->head);
-    hoard_free(all);
-    gyre_decref(&midst.nodes[1]->head);
-    gyre_decref(&midst.nodes[2]->head);
-    gyre_safepoint(self);
-    gyre_store_release(&midst.dropped, 1);
-    while (gyre_load_acquire(&midst.polling) == 0)
-        gyre_safepoint(self);
-    assert_int_equal(gyre_collect(fx->heap, GYRE_GEN_YOUNG), GYRE_OK);
-    gyre_store_release(&midst.collected, 1);
-}
-
-/* In the midst of the queue: until the collection is over. */
-static void
-poll_meanwhile(struct node *node)
-{
-    (void)node;
-    if (gyre_exchange_relaxed(&midst.polling, 1) != 0)
-        return;
-    while (gyre_load_acquire(&midst.collected) == 0)
-        gyre_safepoint(gyre_self);
-}
-
-/* The same while the owner is in the midst of its queue, where a finalizer
- * polls: what it has not come to is no lost entry. */
-static void
-test_entries_behind_a_finalizer_are_not_taken_for_lost(void **state)
-{
-    struct fixture fx;
-    struct worker worker;
-    (void)state;
-    memset(&midst, 0, sizeof midst);
-    fixture_open(&fx, QUIET);
-    fx.on_finalize = poll_meanwhile;
-    midst.nodes[0] = plain_node_new(&fx);
-    midst.nodes[1] = node_new(&fx);
-    midst.nodes[2] = plain_node_new(&fx);
-    worker_start(&worker, &fx, lose_one_and_collect, NULL);
-    while (gyre_load_acquire(&midst.dropped) == 0)
-        ;
-    gyre_safepoint(fx.self);
-    worker_join(&worker);
-    assert_int_equal(fixture_finalized(&fx), 1);
-    assert_int_equal(fixture_live(&fx), 0);
-    assert_int_equal(gyre_heap_check(fx.heap), GYRE_OK);
-    fixture_close(&fx);
-}
-
 /* Covers docs/design/weakref.md .final: objects whose finalizer finds no
  * memory to wait in live until the next collection's stop, and each is
  * finalized once. */
@@ -648,8 +590,6 @@ main(void)
         cmocka_unit_test(test_program_at_the_hard_limit_goes_on_when_it_frees),
         cmocka_unit_test(
             test_lost_queue_entries_are_found_by_the_next_collection),
-        cmocka_unit_test(
-            test_entries_behind_a_finalizer_are_not_taken_for_lost),
         cmocka_unit_test(test_finalizers_without_memory_to_wait_in_run_later),
         cmocka_unit_test(
             test_cascade_without_memory_is_finished_by_a_collection),

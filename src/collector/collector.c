@@ -87,38 +87,47 @@ gyre_collector_unlock(struct mutator *self)
 
 /* Rounds after which a quiesce gives up on threads that always have more. */
 #define QUIESCE_ROUNDS 64
-/* And rounds that wait for what threads release in portions: some seconds. */
-#define LEFT_ROUNDS 30000
+/* And of these, those that wait for what threads release in portions. */
+#define QUIESCE_PATIENT 8
 
 struct drain_rounds
 gyre_drain_rounds(struct gyre_heap *heap, unsigned most, bool patient)
 {
-    return (struct drain_rounds){.activity = gyre_object_activity(heap),
-                                 .left = gyre_object_left(heap),
-                                 .most = most,
-                                 .most_left = patient ? LEFT_ROUNDS : 0};
+    uint64_t timeout = heap_option(heap, GYRE_OPT_THREAD_STOP_TIMEOUT);
+    return (struct drain_rounds){
+        .activity = gyre_object_activity(heap),
+        .most = most,
+        .until_ns = patient ? gyre_clock_ns() + timeout * 1000000 : 0};
+}
+
+void
+gyre_drain_published(struct drain_rounds *rounds, struct gyre_heap *heap)
+{
+    if (rounds->until_ns != 0 && !rounds->awaits)
+        gyre_object_await(heap);
+    rounds->awaits = true;
 }
 
 bool
 gyre_drain_again(struct drain_rounds *rounds, struct gyre_heap *heap)
 {
-    struct drain_rounds before = *rounds;
+    uint64_t before = rounds->activity;
     rounds->activity = gyre_object_activity(heap);
-    rounds->left = gyre_object_left(heap);
-    if (rounds->left != before.left && rounds->most_left > 0) {
-        rounds->most_left--;
+    if (gyre_object_is_awaited(heap) && gyre_clock_ns() < rounds->until_ns &&
+        !gyre_fork_gate_is_closed())
         return true;
-    }
-    return rounds->activity != before.activity && --rounds->most > 0;
+    return rounds->activity != before && --rounds->most > 0;
 }
 
-/* Have everyone publish and drain, until a round moves nothing. The caller
- * holds the collector lock. */
+/* Have everyone publish and drain, until a round moves nothing. With `before`,
+ * so many have been tried, one round more, for what came of what the caller did
+ * since. It holds the collector lock. */
 static enum gyre_status
-quiesce(struct mutator *self)
+quiesce(struct mutator *self, unsigned before)
 {
     struct gyre_heap *heap = self->fast.heap;
-    struct drain_rounds rounds = gyre_drain_rounds(heap, QUIESCE_ROUNDS, true);
+    struct drain_rounds rounds = gyre_drain_rounds(
+        heap, before > 0 ? 1 : QUIESCE_ROUNDS, before < QUIESCE_PATIENT);
     do {
         /* Two handshakes: after the first everything is published, after
          * the second it is drained. */
@@ -132,6 +141,7 @@ quiesce(struct mutator *self)
                 heap_option(heap, GYRE_OPT_THREAD_STOP_TIMEOUT));
             if (status != GYRE_OK)
                 return status;
+            gyre_drain_published(&rounds, heap);
             gyre_merge_drain(self);
             gyre_cascade_run(self, true);
         }
@@ -156,7 +166,7 @@ gyre_collect(struct gyre_heap *heap, enum gyre_generation generation)
     }
     /* OPEN has everyone drain as well, where the world goes on. */
     status =
-        heap_option(heap, GYRE_OPT_GC_CONCURRENT) ? GYRE_OK : quiesce(self);
+        heap_option(heap, GYRE_OPT_GC_CONCURRENT) ? GYRE_OK : quiesce(self, 0);
     if (status == GYRE_OK)
         status = gyre_cycle_run(self, generation, false);
     /* Abandoned for a thread that forks: it waits for the lock. */
@@ -208,7 +218,7 @@ gyre_quiesce(struct gyre_heap *heap)
     do {
         if (!gyre_collector_lock(self))
             return GYRE_ERR_STATE;
-        status = quiesce(self);
+        status = quiesce(self, rounds);
         gyre_collector_unlock(self);
         /* Finalizers run here may give up objects of others. */
         gyre_safepoint_slow(&self->fast);

@@ -65,8 +65,8 @@ struct collector {
     uint32_t disabled;            /* > 0: no automatic collections */
     uint32_t asked; /* generation + 1 of one asked for, and whether by name;
                      * 0: none */
-    uint32_t grace_asked;         /* 1: pages wait for a grace period */
-    uint64_t frozen;              /* objects */
+    uint32_t grace_asked; /* 1: pages wait for a grace period */
+    uint64_t frozen;      /* objects */
     uint64_t collections[GYRE_GENERATIONS];
     uint64_t collected, uncollectable, resurrected, abandoned;
     uint64_t slices, suspected, suspected_falsely;

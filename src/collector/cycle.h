@@ -116,15 +116,19 @@ struct cycle {
  * anew. */
 void gyre_pacing_collected(const struct cycle *cycle);
 
-/* Rounds in which everyone drains, until one moves nothing and leaves nothing,
- * or `most` of them have moved something. `patient`: those that leave something
- * for a further portion don't count. */
+/* Rounds in which everyone drains, until one moves nothing, or `most` of them
+ * have moved something. `patient`: and until all that threads had to release
+ * once everything was published, in the first round, is released, or somebody
+ * forks, or the time for a stop is over. */
 struct drain_rounds {
-    uint64_t activity, left;
-    unsigned most, most_left;
+    uint64_t activity;
+    unsigned most;
+    bool awaits;
+    uint64_t until_ns; /* 0: not patient */
 };
 struct drain_rounds gyre_drain_rounds(struct gyre_heap *heap, unsigned most,
                                       bool patient);
+void gyre_drain_published(struct drain_rounds *rounds, struct gyre_heap *heap);
 bool gyre_drain_again(struct drain_rounds *rounds, struct gyre_heap *heap);
 
 bool gyre_cycle_table_grow(struct cycle *cycle, struct cycle_table *table);

@@ -224,10 +224,13 @@ drain(struct cycle *cycle)
         cycle->heap, cycle->automatic ? DRAINS_AUTOMATIC : DRAINS_ASKED,
         !cycle->automatic);
     do {
-        if (!shake(cycle) || !shake(cycle))
+        if (!shake(cycle))
+            return false;
+        gyre_drain_published(&rounds, cycle->heap);
+        if (!shake(cycle) || !gyre_cycle_goes_on(cycle))
             return false;
     } while (gyre_drain_again(&rounds, cycle->heap));
-    return gyre_cycle_goes_on(cycle);
+    return true;
 }
 
 /* Entries that got lost for want of memory are found in a stop. */

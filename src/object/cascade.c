@@ -302,11 +302,21 @@ gyre_cascade_run_until(struct mutator *self, bool all, uint64_t until_ns)
 }
 
 void
+gyre_cascade_run_behind(struct mutator *self, bool rest)
+{
+    if (GYRE_LIKELY(!rest))
+        gyre_cascade_run(self, false);
+    else
+        gyre_cascade_run_until(self, false, gyre_clock_ns() + PORTION_NS);
+}
+
+void
 gyre_cascade_push(struct mutator *self, struct gyre_object *obj)
 {
+    bool rest = !gyre_cascade_is_empty(self);
     gyre_cascade_defer(self, obj);
     if (!self->object.cascading)
-        gyre_cascade_run(self, false);
+        gyre_cascade_run_behind(self, rest);
 }
 
 bool

@@ -114,7 +114,7 @@ chunk_new(struct mutator *self)
         chunk = gyre_memory_raw_alloc(&self->fast, sizeof *chunk);
     if (chunk != NULL) {
         chunk->next = NULL;
-        chunk->count = chunk->done = 0;
+        chunk->count = 0;
     }
     return chunk;
 }
@@ -128,38 +128,34 @@ chunk_done(struct mutator *self, struct queue_chunk *chunk)
         gyre_mem_free(chunk);
 }
 
-/* Merge the first chunk of `list`. Each entry is off it before it is merged: a
- * finalizer that runs at once may poll, and who stops the owner there merges
- * the rest, since what is queued and on no list is taken for lost. */
 static void
-merge_first(struct mutator *worker, struct queue_chunk **list, bool bury)
+merge_chunk(struct mutator *worker, struct queue_chunk *chunk, bool bury)
 {
-    struct queue_chunk *chunk = *list;
-    uint32_t ahead = chunk->done;
-    uint64_t merged = 0;
-    for (; ahead < chunk->done + FETCH_AHEAD && ahead < chunk->count; ahead++)
-        __builtin_prefetch(chunk->entries[ahead], 1);
-    while (*list == chunk && chunk->done < chunk->count) {
-        if (ahead < chunk->count)
-            __builtin_prefetch(chunk->entries[ahead++], 1);
-        merged++;
-        merge_halves(worker, chunk->entries[chunk->done++], bury);
+    for (size_t i = 0; i < FETCH_AHEAD && i < chunk->count; i++)
+        __builtin_prefetch(chunk->entries[i], 1);
+    for (size_t i = 0; i < chunk->count; i++) {
+        if (i + FETCH_AHEAD < chunk->count)
+            __builtin_prefetch(chunk->entries[i + FETCH_AHEAD], 1);
+        merge_halves(worker, chunk->entries[i], bury);
     }
-    count_more(&worker->object.counters.merges, merged);
-    if (*list != chunk)
-        return;
-    *list = chunk->next;
+    count_more(&worker->object.counters.merges, chunk->count);
     chunk_done(worker, chunk);
 }
 
-/* For others, under a claim or in a stop: objects are only merged. */
-static void
+/* For others, under a claim or in a stop: objects are only merged. How many. */
+static uint64_t
 merge_all_for(struct mutator *worker, struct queue_chunk **list)
 {
+    uint64_t merged = 0;
     worker->object.merging_for++;
-    while (*list != NULL)
-        merge_first(worker, list, false);
+    while (*list != NULL) {
+        struct queue_chunk *chunk = *list;
+        *list = chunk->next;
+        merged += chunk->count;
+        merge_chunk(worker, chunk, false);
+    }
     worker->object.merging_for--;
+    return merged;
 }
 
 static struct queue_chunk *
@@ -194,12 +190,6 @@ gyre_merge_queue_is_empty(struct mutator *self)
 }
 
 bool
-gyre_merge_is_done(struct mutator *self)
-{
-    return self->object.taken == NULL && gyre_merge_queue_is_empty(self);
-}
-
-bool
 gyre_merge_is_behind(const struct mutator *self)
 {
     return self->object.taken != NULL || !gyre_cascade_is_empty(self);
@@ -209,6 +199,7 @@ gyre_merge_is_behind(const struct mutator *self)
 static void
 drain_absent(struct mutator *self, struct mutator *owner)
 {
+    bool rest = !gyre_cascade_is_empty(self);
     while (!gyre_merge_queue_is_empty(owner) &&
            gyre_participant_claim(&owner->part)) {
         gyre_merge_drain_for(self, owner);
@@ -217,7 +208,7 @@ drain_absent(struct mutator *self, struct mutator *owner)
         if (FAULT(FAULT_RELEASE_BLINDLY))
             break;
     }
-    gyre_cascade_run(self, false);
+    gyre_cascade_run_behind(self, rest);
 }
 
 void
@@ -285,75 +276,104 @@ gyre_merge_queue(struct mutator *self, struct gyre_object *obj, uint32_t number)
     mine->staging->entries[mine->staging->count++] = obj;
 }
 
-/* Merge what was taken off the own queue. What dies is released chunk by chunk,
- * while it is in the cache. */
-static void
+/* Merge what was taken off the own queue; what dies is released chunk by
+ * chunk, while it is in the cache. True: there was none, or it is done. */
+static bool
 merge_taken(struct mutator *self, bool all, uint64_t until_ns)
 {
-    while (self->object.taken != NULL) {
-        merge_first(self, &self->object.taken, true);
+    struct object_thread *mine = &self->object;
+    for (;;) {
+        struct queue_chunk *chunk = mine->taken;
         gyre_cascade_run_until(self, all, until_ns);
+        if (!gyre_cascade_is_empty(self))
+            return false;
+        if (chunk == NULL)
+            return true;
         if (until_ns != 0 && gyre_clock_ns() >= until_ns)
-            return;
+            return false;
+        mine->taken = chunk->next;
+        merge_chunk(self, chunk, true);
     }
+}
+
+/* The queue, once what was taken off it before is done. False: it is empty. */
+static bool
+take_next(struct mutator *self)
+{
+    struct object_thread *mine = &self->object;
+    /* relaxed: one writer. Read after an answer to a handshake. */
+    gyre_store_relaxed(&mine->lists_done,
+                       gyre_load_relaxed(&mine->lists_done) + 1);
+    mine->taken = queue_take(self);
+    return mine->taken != NULL;
 }
 
 void
 gyre_merge_drain(struct mutator *self)
 {
-    merge_taken(self, false, 0);
-    self->object.taken = queue_take(self);
-    merge_taken(self, false, 0);
+    if (merge_taken(self, true, 0) && take_next(self))
+        (void)merge_taken(self, true, 0);
 }
 
-/* A thread that has more to merge or release than fits in one portion goes on
- * at its next safepoint. The portions grow with the time for which it has been
- * behind, by a four hundredth, or others could hand over more than it keeps up
- * with. */
-#define PORTION_NS 50000u
+/* A thread that is behind and polls seldom takes longer portions, as long as
+ * the program ran since the last up to this, and all of them grow with the time
+ * for which it has been behind, by so much of it: or others could hand over
+ * more than it keeps up with. */
+#define PORTION_MOST_NS 250000u
 #define PORTION_GROWTH 400u
+
+static uint64_t
+portion_ns(const struct object_thread *mine, uint64_t now)
+{
+    uint64_t since;
+    if (mine->behind_since_ns == 0)
+        return PORTION_NS;
+    since = now - mine->portion_ended_ns;
+    if (since < PORTION_NS)
+        since = PORTION_NS;
+    if (since > PORTION_MOST_NS)
+        since = PORTION_MOST_NS;
+    return since + (now - mine->behind_since_ns) / PORTION_GROWTH;
+}
 
 void
 gyre_merge_drain_portion(struct mutator *self, bool asked)
 {
     struct object_thread *mine = &self->object;
+    bool due, done;
     uint64_t now, until;
+    if (GYRE_LIKELY(!gyre_merge_is_behind(self)))
+        mine->behind_since_ns = 0;
     /* relaxed: as in queue_take() */
-    if (GYRE_LIKELY(gyre_load_relaxed(&mine->queue) == NULL &&
-                    !gyre_merge_is_behind(self)))
+    due = mine->taken != NULL || gyre_load_relaxed(&mine->queue) != NULL;
+    if (GYRE_LIKELY(!due && gyre_cascade_is_empty(self)))
         return;
     now = gyre_clock_ns();
-    until = now + PORTION_NS;
-    if (mine->behind_since_ns != 0)
-        until += (now - mine->behind_since_ns) / PORTION_GROWTH;
-    if (mine->taken == NULL)
-        mine->taken = queue_take(self);
-    gyre_cascade_run_until(self, asked, until);
-    merge_taken(self, asked, until);
-    if (!gyre_merge_is_behind(self)) {
-        mine->behind_since_ns = 0;
+    until = now + portion_ns(mine, now);
+    /* What a queue brings may be more than cascade.budget lets go. */
+    do
+        done = merge_taken(self, asked || due, until);
+    while (done && take_next(self));
+    if (done)
         return;
-    }
     if (mine->behind_since_ns == 0)
         mine->behind_since_ns = now;
-    if (asked && !mine->cascading) /* or this is called by what dies */
-        count_one(&mine->counters.answers_left);
+    mine->portion_ended_ns = gyre_clock_ns();
     gyre_participant_request(&self->part, REQUEST_PENDING);
 }
 
 void
 gyre_merge_drain_for(struct mutator *self, struct mutator *other)
 {
-    struct object_counters *counters = &self->object.counters;
-    uint64_t before = gyre_load_relaxed(&counters->merges);
     struct queue_chunk *chunk = queue_take(other);
+    uint64_t merged;
     if (FAULT(FAULT_QUEUE_ENTRY_LOST) && chunk != NULL && chunk->count > 0 &&
         gyre_load_relaxed(&other->part.claimed_from) == PART_GONE)
         chunk->count--;
-    merge_all_for(self, &other->object.taken);
-    merge_all_for(self, &chunk);
-    count_more(&counters->merges_by_proxy,
-               gyre_load_relaxed(&counters->merges) - before);
+    merged = merge_all_for(self, &other->object.taken);
+    merged += merge_all_for(self, &chunk);
+    if (merged > 0)
+        count_more(&self->object.counters.merges_by_proxy, merged);
 }
 
 void
@@ -368,7 +388,7 @@ gyre_merge_drain_of(struct mutator *self, struct mutator *other)
     struct queue_chunk *staged = other->object.staging;
     other->object.staging = NULL;
     other->object.staging_for = NULL;
-    merge_all_for(self, &staged);
+    (void)merge_all_for(self, &staged);
     gyre_merge_drain_for(self, other);
 }
 

@@ -172,7 +172,6 @@ struct object_counters {
     uint64_t finalizers_run, weak_callbacks_run, weak_gets_refused;
     uint64_t lock_waits;
     uint64_t paced_waits, paced_ns; /* .pace.wait */
-    uint64_t answers_left; /* to handshakes, with something left to release */
 };
 
 static inline void
@@ -193,7 +192,7 @@ count_more(uint64_t *counter, uint64_t more)
 #define QUEUE_CHUNK_ENTRIES 62
 struct queue_chunk {
     struct queue_chunk *next;
-    uint32_t count, done; /* entries; of these, merged */
+    size_t count;
     struct gyre_object *entries[QUEUE_CHUNK_ENTRIES];
 };
 
@@ -206,14 +205,22 @@ bool gyre_object_list_push(struct object_list *list, struct gyre_object *obj);
 void gyre_object_list_free(struct object_list *list);
 
 #define CASCADE_STACK 128
+/* What a thread merges and releases at a safepoint, of what others handed over:
+ * so long, and the rest at the next. .rc.portion */
+#define PORTION_NS 50000u
 
 struct object_thread {
     /* any thread, atomic: chunks others pushed */
     struct queue_chunk *queue;
+    /* atomic, for who waits: written by the owner, or who has claimed it */
+    uint32_t is_behind;  /* its last answer to a handshake has left something */
+    uint32_t lists_done; /* taken off the queue, merged and released */
+    uint32_t awaited;    /* as many of them; under the collector's lock */
     /* owner only, or who has claimed it */
     struct queue_chunk *taken; /* off the queue, to be merged in portions */
     /* owner only */
     uint64_t behind_since_ns;    /* with merges and releases; 0: it is not */
+    uint64_t portion_ended_ns;   /* the last of them, when it is behind */
     struct queue_chunk *staging; /* entries on their way */
     struct mutator *staging_for; /* to this thread */
     struct queue_chunk *spare;   /* an empty chunk, or NULL */
@@ -254,7 +261,7 @@ void gyre_merge_publish(struct mutator *self);
 /* Merge what others queued to `self`. The owner, at a safepoint. */
 void gyre_merge_drain(struct mutator *self);
 /* A portion of that, and of what waits in the cascade: the rest at the next
- * safepoint. `asked`: a handshake waits for it, which is told of a rest. */
+ * safepoint. `asked`: a handshake waits for it. */
 void gyre_merge_drain_portion(struct mutator *self, bool asked);
 /* The same for `other`, claimed by the caller; what dies is pushed to
  * `self`'s cascade, which runs once the claim is released. */
@@ -264,9 +271,7 @@ void gyre_merge_drain_of(struct mutator *self, struct mutator *other);
 /* In a stop: everybody's queues and staged chunks. */
 void gyre_merge_drain_all(struct mutator *self);
 bool gyre_merge_queue_is_empty(struct mutator *self);
-/* Nor is anything left of what was taken off it. The owner, or in a stop. */
-bool gyre_merge_is_done(struct mutator *self);
-/* Whether a portion has left something. The owner. */
+/* Whether a portion has left something. The owner, or in a stop. */
 bool gyre_merge_is_behind(const struct mutator *self);
 /* In a stop: objects whose entry got lost for want of memory. */
 void gyre_merge_find_lost(struct mutator *self);
@@ -292,6 +297,9 @@ void gyre_cascade_defer(struct mutator *self, struct gyre_object *obj);
  * second until the clock says `until_ns`, 0 is never. */
 void gyre_cascade_run(struct mutator *self, bool all);
 void gyre_cascade_run_until(struct mutator *self, bool all, uint64_t until_ns);
+/* What died just now, by its budget; where a portion had left a `rest` before,
+ * no longer than a portion takes. */
+void gyre_cascade_run_behind(struct mutator *self, bool rest);
 /* In a stop or a forked child: the dead that another thread has put off. */
 void gyre_cascade_take_over(struct mutator *self, struct mutator *other);
 bool gyre_cascade_is_empty(const struct mutator *self);
@@ -324,8 +332,11 @@ bool gyre_finalizers_run(struct mutator *self);
 
 /* Sum of all queueing and merging so far: unchanged, nothing moved. */
 uint64_t gyre_object_activity(struct gyre_heap *heap);
-/* Answers to handshakes that left something to be released in portions. */
-uint64_t gyre_object_left(struct gyre_heap *heap);
+/* What threads have to merge and release now is waited for: note how far they
+ * are; and whether, by their answers to a handshake since, one is not done. The
+ * caller holds the collector's lock. */
+void gyre_object_await(struct gyre_heap *heap);
+bool gyre_object_is_awaited(struct gyre_heap *heap);
 /* In a forked child: nobody waits for an object's lock any more. lock.c */
 void gyre_lock_after_fork_child(void);
 /* In a stop: is anything on its way between threads, or put off on one of

@@ -8,7 +8,6 @@ gyre_object_thread_init(struct mutator *self)
     /* Zeroed when made; what a former owner of the number left is empty but
      * for the queue, which is the new owner's now. */
     self->object.noted_net = gyre_load_relaxed(&self->memory.container_net);
-    self->object.behind_since_ns = 0;
     gyre_merge_drain(self);
     gyre_cascade_run(self, true);
 }
@@ -19,7 +18,7 @@ nothing_left(struct mutator *self)
     struct object_thread *mine = &self->object;
     return mine->staging == NULL && mine->pending.count == 0 &&
            mine->callbacks == NULL && mine->collect_wanted == 0 &&
-           gyre_cascade_is_empty(self) && gyre_merge_is_done(self);
+           !gyre_merge_is_behind(self) && gyre_merge_queue_is_empty(self);
 }
 
 bool
@@ -33,8 +32,8 @@ gyre_object_is_busy(struct mutator *self)
          part != NULL; part = part->next) {
         struct mutator *other = mutator_of_part(part);
         struct object_thread *theirs = &other->object;
-        if (theirs->staging != NULL || !gyre_cascade_is_empty(other) ||
-            !gyre_merge_is_done(other))
+        if (theirs->staging != NULL || gyre_merge_is_behind(other) ||
+            !gyre_merge_queue_is_empty(other))
             return true;
         if ((part->internal || other == self) &&
             (theirs->pending.count > 0 || theirs->callbacks != NULL))
@@ -102,18 +101,35 @@ gyre_object_activity(struct gyre_heap *heap)
     return sum;
 }
 
-uint64_t
-gyre_object_left(struct gyre_heap *heap)
+void
+gyre_object_await(struct gyre_heap *heap)
 {
     struct participant *part;
-    uint64_t sum = 0;
     /* acquire; pairs: list_participant() */
     for (part = gyre_load_acquire(&heap->world.participants); part != NULL;
-         part = part->next)
-        /* relaxed: as above */
-        sum += gyre_load_relaxed(
-            &mutator_of_part(part)->object.counters.answers_left);
-    return sum;
+         part = part->next) {
+        struct object_thread *object = &mutator_of_part(part)->object;
+        /* relaxed: an earlier number is waited for longer. Two lists: what it
+         * has taken, and what is in its queue by now. */
+        object->awaited = gyre_load_relaxed(&object->lists_done) + 2;
+    }
+}
+
+bool
+gyre_object_is_awaited(struct gyre_heap *heap)
+{
+    struct participant *part;
+    /* acquire; pairs: list_participant() */
+    for (part = gyre_load_acquire(&heap->world.participants); part != NULL;
+         part = part->next) {
+        const struct object_thread *object = &mutator_of_part(part)->object;
+        /* relaxed, both: as of the last answer, or newer */
+        if (gyre_load_relaxed(&object->is_behind) != 0 &&
+            (int32_t)(object->awaited -
+                      gyre_load_relaxed(&object->lists_done)) > 0)
+            return true;
+    }
+    return false;
 }
 
 void

@@ -90,6 +90,18 @@ inline poll()
     fi
 }
 
+/* Before it is away: what it has taken is its own alone. */
+inline finish()
+{
+    skip;
+#ifndef TAKEN_BLINDLY
+    if
+    :: taken > 0 -> drain(2)
+    :: else
+    fi
+#endif
+}
+
 inline drain_for(p)
 {
     do
@@ -152,23 +164,17 @@ proctype Pusher(byte p)
     ended++
 }
 
-/* Away: look again; what is found is done as a running thread. One that is
- * detached waits to be one; who has claimed one that is gone does it. */
+/* Away: look again; what is found is done as a running thread. */
 inline look_again(away)
 {
-#ifdef TAKEN_BLINDLY
-#define LEFT queue
-#else
-#define LEFT (queue + taken)
-#endif
 #ifndef DETACH_BLINDLY
     do
-    :: LEFT > 0 ->
+    :: queue > 0 ->
         if
         :: atomic { state == away -> state = RUNNING };
             drain(2);
             state = away
-        :: state != away && away == GONE -> break
+        :: else -> break
         fi
     :: else -> break
     od
@@ -184,14 +190,15 @@ proctype Owner()
     :: n < AWAY -> n++;
         poll();
         if
-        :: state = DETACHED;
+        :: finish();
+            state = DETACHED;
             look_again(DETACHED);
 #ifdef RETURN_BLINDLY
             state = RUNNING
 #else
             atomic { state == DETACHED -> state = RUNNING }
 #endif
-        :: drain(2); /* who leaves leaves nothing that is taken */
+        :: finish();
             state = GONE;
             look_again(GONE);
             /* the number is given to another thread */
@@ -200,8 +207,8 @@ proctype Owner()
     :: n >= AWAY ->
         poll();
         if
-        :: state = DETACHED; look_again(DETACHED)
-        :: drain(2); state = GONE; look_again(GONE)
+        :: finish(); state = DETACHED; look_again(DETACHED)
+        :: finish(); state = GONE; look_again(GONE)
         fi;
         break
     od;
