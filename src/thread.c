@@ -214,6 +214,7 @@ gyre_detach_for_wait(struct mutator *self)
             !self->object.cascading) {
             gyre_merge_drain(self);
             gyre_cascade_run(self, true);
+            self->object.behind_since_ns = 0;
             continue;
         }
         memory_pending_flush(&self->fast);

@@ -431,6 +431,127 @@ test_requests_without_a_thread_are_one_at_the_next_safepoint(void **state)
     fixture_close(&fx);
 }
 
+static struct {
+    struct fixture *fx;
+    int left;              /* to be asked for */
+    const char *low, *top; /* of the stack */
+} chain;
+
+/* Garbage, and a request for it to be collected. */
+static void
+ask_again(struct node *node)
+{
+    char here;
+    (void)node;
+    if (chain.low > &here)
+        chain.low = &here;
+    if (chain.left-- > 0) {
+        struct node *next = late_node_new(chain.fx);
+        node_link(next, next);
+        node_drop(next);
+        assert_int_equal(gyre_collect_request(chain.fx->heap, GYRE_GEN_OLD),
+                         GYRE_OK);
+    }
+}
+
+/* Requests of finalizers come one after the other, not one in the other. */
+static void
+test_requests_of_finalizers_do_not_nest(void **state)
+{
+    struct fixture fx;
+    struct node *first;
+    char here;
+    (void)state;
+    fixture_open(&fx, "gc.automatic=0,gc.thread=0");
+    chain.fx = &fx;
+    chain.left = 200;
+    chain.low = chain.top = &here;
+    fx.on_finalize = ask_again;
+    first = late_node_new(&fx);
+    node_link(first, first);
+    node_drop(first);
+    assert_int_equal(gyre_collect_request(fx.heap, GYRE_GEN_OLD), GYRE_OK);
+    while (fixture_finalized(&fx) < 201)
+        gyre_safepoint(fx.self);
+    gyre_safepoint(fx.self);
+    assert_int_equal(fixture_live(&fx), 0);
+    assert_in_range(chain.top - chain.low, 0, 16384);
+    fixture_close(&fx);
+}
+
+static pthread_t destroyer;
+static int finalized_by_destroyer;
+
+static void
+note_destroyer(struct node *node)
+{
+    (void)node;
+    if (pthread_equal(pthread_self(), destroyer))
+        finalized_by_destroyer++;
+}
+
+/* Covers docs/design/heap.md .heap.destroy: what was asked for is not done by
+ * who destroys the heap, where no finalizer runs. */
+static void
+test_a_request_ends_with_its_heap(void **state)
+{
+    static const char *const options[] = {"gc.automatic=0",
+                                          "gc.automatic=0,gc.thread=0"};
+    (void)state;
+    destroyer = pthread_self();
+    finalized_by_destroyer = 0;
+    for (unsigned i = 0; i < 20; i++) {
+        struct fixture fx;
+        struct node *node;
+        fixture_open(&fx, options[i % 2]);
+        fx.on_finalize = note_destroyer;
+        node = late_node_new(&fx);
+        node_link(node, node);
+        node_drop(node);
+        assert_int_equal(gyre_collect_request(fx.heap, GYRE_GEN_OLD), GYRE_OK);
+        fixture_close(&fx);
+        assert_int_equal(fixture_live(&fx), 0);
+    }
+    assert_int_equal(finalized_by_destroyer, 0);
+}
+
+static uint32_t ends; /* atomic */
+
+static void
+count_ends(enum gyre_event event, uint64_t value, void *arg)
+{
+    (void)value, (void)arg;
+    if (event == GYRE_EVENT_COLLECT_END)
+        gyre_fetch_add_relaxed(&ends, 1);
+}
+
+/* Covers docs/design/report.md .report: the end of one that is given up, as a
+ * thread does not poll, is told as well. */
+static void
+test_the_end_of_a_request_is_told(void **state)
+{
+    static const char *const options[] = {
+        "gc.automatic=0,gc.concurrent=1,thread.stop_timeout=50",
+        "gc.automatic=0,gc.concurrent=0,thread.stop_timeout=50"};
+    (void)state;
+    for (unsigned o = 0; o < 2; o++) {
+        struct fixture fx;
+        struct gyre_statistics seen;
+        gyre_store_relaxed(&ends, 0);
+        fixture_open(&fx, options[o]);
+        gyre_events_listen(fx.heap, count_ends, NULL);
+        drop_ring(&fx, 10);
+        assert_int_equal(gyre_collect_request(fx.heap, GYRE_GEN_OLD), GYRE_OK);
+        while (gyre_load_relaxed(&ends) == 0) /* without a poll */
+            sched_yield();
+        gyre_statistics_get(fx.heap, &seen);
+        assert_int_equal(seen.abandoned, 1);
+        assert_int_equal(gyre_collect(fx.heap, GYRE_GEN_OLD), GYRE_OK);
+        assert_int_equal(fixture_live(&fx), 0);
+        fixture_close(&fx);
+    }
+}
+
 /* Covers docs/design/cycle.md .policy: young collections make a middle one
  * due, and a heap that only grows is not scanned over and over. */
 static void
@@ -904,6 +1025,9 @@ main(void)
         cmocka_unit_test(test_request_is_served_by_the_heaps_thread),
         cmocka_unit_test(
             test_requests_without_a_thread_are_one_at_the_next_safepoint),
+        cmocka_unit_test(test_requests_of_finalizers_do_not_nest),
+        cmocka_unit_test(test_a_request_ends_with_its_heap),
+        cmocka_unit_test(test_the_end_of_a_request_is_told),
         cmocka_unit_test(test_growing_heap_is_not_scanned_quadratically),
         cmocka_unit_test(
             test_threshold_zero_and_the_option_switch_automatic_off),

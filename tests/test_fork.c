@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <heap.h>
+
 /* ---- helpers ---- */
 
 /* In a child an assertion of the test's would end in the parent's harness:
@@ -569,6 +571,37 @@ test_finalizers_of_a_collection_and_others_fork_together(void **state)
 #define TEST(name) \
     cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
+/* Covers docs/design/cycle.md .policy: what the heap's thread was asked for,
+ * and is at while another forks, is done in the child as well. */
+static void
+test_request_is_served_in_the_child_too(void **state)
+{
+    struct fixture fx;
+    pid_t child;
+    int status;
+    (void)state;
+    fixture_open(&fx, "gc.automatic=0");
+    node_drop(ring_new(&fx, 10));
+    assert_int_equal(gyre_collect_request(fx.heap, GYRE_GEN_OLD), GYRE_OK);
+    /* taken, and it waits for this thread */
+    while (gyre_load_acquire(&fx.heap->collector.asked) != 0)
+        ;
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        while (fixture_live(&fx) > 0)
+            gyre_safepoint_slow(fx.self);
+        _exit(0);
+    }
+    gyre_detach_begin(fx.self);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    gyre_detach_end(fx.self);
+    assert_int_equal(status, 0);
+    while (fixture_live(&fx) > 0)
+        gyre_safepoint(fx.self);
+    fixture_close(&fx);
+}
+
 int
 main(void)
 {
@@ -583,6 +616,7 @@ main(void)
         TEST(test_children_of_children),
         cmocka_unit_test(test_threads_fork_at_the_same_time),
         cmocka_unit_test(test_heap_that_did_not_stop_is_lost_to_the_child),
+        cmocka_unit_test(test_request_is_served_in_the_child_too),
         TEST(test_finalizers_of_a_collection_and_others_fork_together),
     };
     return cmocka_run_group_tests_name("fork", tests, NULL, NULL);

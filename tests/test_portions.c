@@ -491,6 +491,60 @@ test_nobody_waits_for_what_comes_later(void **state)
             run_flow(options[o], (way & 1) != 0, (way & 2) != 0);
 }
 
+#define LINKS FIXTURE_SCALED(3000)
+static struct {
+    uint32_t made, over; /* atomic */
+    struct node *first;  /* of who made the last */
+} links;
+
+/* Every other link of the chain is this thread's, which polls seldom. */
+static void
+own_links(struct fixture *fx, struct gyre_thread *self, void *arg)
+{
+    uint32_t mine = arg != NULL, made;
+    while ((made = gyre_load_acquire(&links.made)) < LINKS) {
+        gyre_safepoint(self);
+        if (made % 2 == mine) {
+            struct node *node = plain_node_new(fx);
+            if (made > 0)
+                gyre_slot_move(&node->head, &node->left, &links.first->head);
+            links.first = node;
+            gyre_store_release(&links.made, made + 1);
+        }
+    }
+    while (gyre_load_acquire(&links.over) == 0) {
+        struct timespec begin, now;
+        clock_gettime(CLOCK_MONOTONIC, &begin);
+        do
+            clock_gettime(CLOCK_MONOTONIC, &now);
+        while ((now.tv_sec - begin.tv_sec) * 1000000000 + now.tv_nsec -
+                   begin.tv_nsec <
+               50000);
+        gyre_safepoint(self);
+    }
+}
+
+/* Covers docs/design/refcount.md .rc.queue: a quiesce follows a chain of many
+ * links to and fro between two threads. */
+static void
+test_a_quiesce_follows_a_chain_between_threads(void **state)
+{
+    struct fixture *fx = *state;
+    struct worker workers[2];
+    memset(&links, 0, sizeof links);
+    worker_start(&workers[0], fx, own_links, NULL);
+    worker_start(&workers[1], fx, own_links, &links);
+    while (gyre_load_acquire(&links.made) < LINKS)
+        gyre_safepoint(fx->self);
+    assert_int_equal(fixture_live(fx), LINKS);
+    node_drop(links.first);
+    assert_int_equal(gyre_quiesce(fx->heap), GYRE_OK);
+    assert_int_equal(fixture_live(fx), 0);
+    gyre_store_release(&links.over, 1);
+    worker_join(&workers[0]);
+    worker_join(&workers[1]);
+}
+
 static uint32_t collecting_is_over; /* atomic */
 
 static void
@@ -544,6 +598,7 @@ main(void)
         TEST(test_portions_grow_with_the_time_behind),
         cmocka_unit_test(test_a_budget_does_not_pile_up_the_dead),
         cmocka_unit_test(test_nobody_waits_for_what_comes_later),
+        TEST(test_a_quiesce_follows_a_chain_between_threads),
         TEST(test_a_wait_behind_is_alone_with_its_list),
     };
     return cmocka_run_group_tests_name("portions", tests, NULL, NULL);

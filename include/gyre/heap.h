@@ -47,7 +47,7 @@ GYRE_API enum gyre_status gyre_collect(struct gyre_heap *heap,
  * once. The oldest generation of what is asked for before it begins is
  * collected, also while automatic collection is disabled; finalizers run on
  * that thread. Where the heap has none (option gc.thread) the calling thread
- * collects at its next outermost safepoint. That it is over,
+ * collects at its next outermost safepoint. That it is over, or was given up,
  * GYRE_EVENT_COLLECT_END tells. No safepoint. Cost: one lock. GYRE_OK;
  * GYRE_ERR_STATE: not attached; GYRE_ERR_ARGUMENT. */
 GYRE_API enum gyre_status gyre_collect_request(struct gyre_heap *heap,

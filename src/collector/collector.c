@@ -50,6 +50,9 @@ gyre_collector_after_fork_child(struct gyre_heap *heap, struct mutator *holder)
         pthread_mutex_lock(&collector->lock);
     collector->started = collector->stopping = collector->working = false;
     collector->emergencies_done = collector->emergencies_wanted;
+    /* What was asked for by name and was not over: of one that this thread is
+     * at, once more. */
+    gyre_collector_restore_asked(collector);
     collector->waiters = 0;
     /* A thread sanitizer's runtime can't start threads in a forked child:
      * there collections run on the threads that ask for them. */
@@ -89,6 +92,10 @@ gyre_collector_unlock(struct mutator *self)
 #define QUIESCE_ROUNDS 64
 /* And of these, those that wait for what threads release in portions. */
 #define QUIESCE_PATIENT 8
+/* Of the time for a stop, the part in which others may have to wait for that:
+ * an allocation without memory waits for a collection no longer than for a
+ * stop. */
+#define PATIENCE_PART 8
 
 struct drain_rounds
 gyre_drain_rounds(struct gyre_heap *heap, unsigned most, bool patient)
@@ -97,7 +104,8 @@ gyre_drain_rounds(struct gyre_heap *heap, unsigned most, bool patient)
     return (struct drain_rounds){
         .activity = gyre_object_activity(heap),
         .most = most,
-        .until_ns = patient ? gyre_clock_ns() + timeout * 1000000 : 0};
+        .until_ns =
+            patient ? gyre_clock_ns() + timeout * 1000000 / PATIENCE_PART : 0};
 }
 
 void
@@ -119,15 +127,14 @@ gyre_drain_again(struct drain_rounds *rounds, struct gyre_heap *heap)
     return rounds->activity != before && --rounds->most > 0;
 }
 
-/* Have everyone publish and drain, until a round moves nothing. With `before`,
- * so many have been tried, one round more, for what came of what the caller did
- * since. It holds the collector lock. */
+/* Have everyone publish and drain, until a round moves nothing. The caller has
+ * done so `before`, so often, and holds the collector lock. */
 static enum gyre_status
 quiesce(struct mutator *self, unsigned before)
 {
     struct gyre_heap *heap = self->fast.heap;
-    struct drain_rounds rounds = gyre_drain_rounds(
-        heap, before > 0 ? 1 : QUIESCE_ROUNDS, before < QUIESCE_PATIENT);
+    struct drain_rounds rounds =
+        gyre_drain_rounds(heap, QUIESCE_ROUNDS, before < QUIESCE_PATIENT);
     do {
         /* Two handshakes: after the first everything is published, after
          * the second it is drained. */
@@ -147,6 +154,16 @@ quiesce(struct mutator *self, unsigned before)
         }
     } while (gyre_drain_again(&rounds, heap));
     return GYRE_OK;
+}
+
+/* A collection that could not begin: told as one that was given up. */
+static void
+note_not_begun(struct gyre_heap *heap, enum gyre_generation generation)
+{
+    gyre_event_fire(heap, GYRE_EVENT_COLLECT_BEGIN, generation);
+    /* relaxed: a statistic */
+    gyre_fetch_add_relaxed(&heap->collector.abandoned, 1);
+    gyre_event_fire(heap, GYRE_EVENT_COLLECT_END, 0);
 }
 
 enum gyre_status
@@ -169,6 +186,8 @@ gyre_collect(struct gyre_heap *heap, enum gyre_generation generation)
         heap_option(heap, GYRE_OPT_GC_CONCURRENT) ? GYRE_OK : quiesce(self, 0);
     if (status == GYRE_OK)
         status = gyre_cycle_run(self, generation, false);
+    else
+        note_not_begun(heap, generation);
     /* Abandoned for a thread that forks: it waits for the lock. */
     while (status == GYRE_ERR_STATE) {
         gyre_collector_unlock(self);

@@ -63,8 +63,9 @@ struct collector {
                                               * then, of middle collections */
     uint64_t looked_at_since_old; /* candidates of collections not old */
     uint32_t disabled;            /* > 0: no automatic collections */
-    uint32_t asked; /* generation + 1 of one asked for, and whether by name;
-                     * 0: none */
+    uint32_t asked;   /* generation + 1 of one asked for, and whether by name;
+                       * 0: none */
+    uint32_t serving; /* what of it was by name, while it is done */
     uint32_t grace_asked; /* 1: pages wait for a grace period */
     uint64_t frozen;      /* objects */
     uint64_t collections[GYRE_GENERATIONS];
@@ -113,6 +114,8 @@ void gyre_collector_note_births(struct mutator *self);
 void gyre_collector_leave_births(struct mutator *self);
 /* Have a collection of at least `generation` run soon, on the heap's thread
  * or at a safepoint of the calling one. */
+/* In a forked child: what was asked for by name, and was being done. */
+void gyre_collector_restore_asked(struct collector *collector);
 void gyre_collector_ask(struct gyre_heap *heap,
                         enum gyre_generation generation);
 /* At the outermost safepoint: run what was asked of this thread. */

@@ -119,7 +119,7 @@ void gyre_pacing_collected(const struct cycle *cycle);
 /* Rounds in which everyone drains, until one moves nothing, or `most` of them
  * have moved something. `patient`: and until all that threads had to release
  * once everything was published, in the first round, is released, or somebody
- * forks, or the time for a stop is over. */
+ * forks, or part of the time for a stop is over. */
 struct drain_rounds {
     uint64_t activity;
     unsigned most;

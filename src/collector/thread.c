@@ -93,20 +93,32 @@ anything_asked(const struct collector *collector)
            gyre_load_relaxed(&collector->grace_asked) != 0;
 }
 
-/* Take what is asked for; false: nothing. */
-static bool
-take_asked(struct collector *collector, enum gyre_generation *generation,
-           bool *by_name)
+/* Take what is asked for; 0: nothing. */
+static uint32_t
+take_asked(struct collector *collector)
 {
-    uint32_t asked;
     if (gyre_load_relaxed(&collector->asked) == 0)
-        return false;
+        return 0;
     /* acquire; pairs: ask() */
-    asked = gyre_exchange_acquire(&collector->asked, 0);
-    *by_name = (asked & ASKED_BY_NAME) != 0;
-    asked &= ~ASKED_BY_NAME;
-    *generation = (enum gyre_generation)(asked - 1);
-    return asked != 0;
+    return gyre_exchange_acquire(&collector->asked, 0);
+}
+
+static enum gyre_generation
+generation_of(uint32_t asked)
+{
+    return (enum gyre_generation)((asked & ~ASKED_BY_NAME) - 1);
+}
+
+void
+gyre_collector_restore_asked(struct collector *collector)
+{
+    uint32_t serving = gyre_load_relaxed(&collector->serving);
+    /* relaxed, all: the child has one thread */
+    if (serving != 0)
+        gyre_store_relaxed(&collector->asked,
+                           asked_for(gyre_load_relaxed(&collector->asked),
+                                     serving & ~ASKED_BY_NAME, ASKED_BY_NAME));
+    gyre_store_relaxed(&collector->serving, 0);
 }
 
 /* ---- grace periods ---- */
@@ -153,39 +165,55 @@ static void
 run_asked(struct mutator *self)
 {
     struct gyre_heap *heap = self->fast.heap;
-    enum gyre_generation generation;
-    bool by_name;
+    struct collector *collector = &heap->collector;
+    uint32_t asked;
     /* relaxed: before the pages are taken; more of them ask again */
-    gyre_store_relaxed(&heap->collector.grace_asked, 0);
-    if (take_asked(&heap->collector, &generation, &by_name)) {
-        if (by_name) /* an error is counted */
-            (void)gyre_collect(heap, generation);
-        else
-            collect_asked(self, generation);
+    gyre_store_relaxed(&collector->grace_asked, 0);
+    asked = take_asked(collector);
+    if (asked & ASKED_BY_NAME) {
+        /* relaxed, both: for a child of who forks meanwhile */
+        gyre_store_relaxed(&collector->serving, asked);
+        (void)gyre_collect(heap, generation_of(asked)); /* errors are told */
+        gyre_store_relaxed(&collector->serving, 0);
+    } else if (asked != 0) {
+        collect_asked(self, generation_of(asked));
     }
     gyre_collector_grace(self);
+}
+
+static bool
+has_thread(struct collector *collector)
+{
+    bool started;
+    pthread_mutex_lock(&collector->thread_lock);
+    started = collector->started;
+    pthread_mutex_unlock(&collector->thread_lock);
+    return started;
 }
 
 void
 gyre_collector_poll(struct mutator *self)
 {
+    struct collector *collector = &self->fast.heap->collector;
     uint32_t wanted = self->object.collect_wanted;
-    bool threaded;
+    /* What a finalizer asks for while this thread collects is the next
+     * safepoint's, or they would be inside each other. */
+    if (self->object.collecting)
+        return;
+    self->object.collecting = true;
     if (wanted != 0) {
         self->object.collect_wanted = 0;
         (void)gyre_collect(self->fast.heap, (enum gyre_generation)(wanted - 1));
     }
     gyre_pacing_poll(self);
-    if (!anything_asked(&self->fast.heap->collector))
-        return;
-    pthread_mutex_lock(&self->fast.heap->collector.thread_lock);
-    threaded = self->fast.heap->collector.started;
-    pthread_mutex_unlock(&self->fast.heap->collector.thread_lock);
-    if (threaded)
-        return;
-    gyre_account_begin(self);
-    run_asked(self);
-    gyre_account_end(self);
+    if (anything_asked(collector) && !has_thread(collector)) {
+        gyre_account_begin(self);
+        run_asked(self);
+        gyre_account_end(self);
+        if (anything_asked(collector))
+            gyre_participant_request(&self->part, REQUEST_COLLECT);
+    }
+    self->object.collecting = false;
 }
 
 /* ---- the heap's thread ---- */
@@ -437,4 +465,7 @@ gyre_collector_stop(struct gyre_heap *heap)
     pthread_mutex_lock(&collector->thread_lock);
     collector->started = collector->stopping = false;
     pthread_mutex_unlock(&collector->thread_lock);
+    /* relaxed: nobody is left to ask. What was asked for is not done by who
+     * destroys the heap, where no finalizer runs. */
+    gyre_store_relaxed(&collector->asked, 0);
 }

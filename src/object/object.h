@@ -231,6 +231,7 @@ struct object_thread {
     uint32_t merging_for;          /* > 0: under a claim or in a stop, where
                                     * no finalizer runs, prompt or not */
     uint32_t collect_wanted;       /* generation + 1 asked for meanwhile */
+    bool collecting;               /* does what was asked of this thread */
     bool wait_wanted;              /* the collector is outrun: wait for it */
     /* cascade: dead objects still to be released */
     struct gyre_object *cascade[CASCADE_STACK];

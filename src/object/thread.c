@@ -78,7 +78,7 @@ gyre_object_thread_inherit(struct mutator *self, struct mutator *other)
     gyre_object_list_free(&theirs->cascade_list);
     gyre_finalizer_inherit(self, other);
     theirs->in_callback = theirs->collect_wanted = 0;
-    theirs->cascading = theirs->unwinding = false;
+    theirs->cascading = theirs->unwinding = theirs->collecting = false;
     theirs->unwound = NULL;
     gyre_mem_free(theirs->spare);
     theirs->spare = NULL;
