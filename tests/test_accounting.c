@@ -80,6 +80,11 @@ assert_sound(struct fixture *fx, uint64_t most)
             GYRE_OK);
         assert_in_range(of.blocks_in_use, 0, most + 1000);
         assert_in_range(of.fragmented, 0, UINT64_C(1) << 40);
+        /* chunks and what the test has are of two classes */
+        assert_int_equal(
+            gyre_statistics_class(fx->heap, GYRE_PAGE_RAW, class, &of),
+            GYRE_OK);
+        assert_in_range(of.blocks_in_use, 0, most + 1000);
     }
 }
 
